@@ -1,0 +1,173 @@
+"""Canonical measures of what a layer does to entropy, beside the paper's two formulas."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from entropy_lib.theory._check import checked, checked_size
+
+
+def gram_entropy_change(weight: Tensor) -> Tensor:
+    r"""Volume change of a dense layer that does not depend on the order of its inputs or outputs.
+
+    .. math::
+        \tfrac12\log\det(WW^{\mathsf T})\ (N \le d), \qquad \tfrac12\log\det(W^{\mathsf T}W)\ (N > d)
+
+    For N <= d it is the entropy change of the *orthonormal* completion of W; for N > d it is the
+    change of the entropy that X has on the d-dimensional image of W. By Cauchy and Binet
+    :math:`\det(WW^{\mathsf T})` is the sum of the squares of all N x N minors, of which Theorem 3
+    takes one.
+
+    Args:
+        weight: `(..., N, d)`.
+
+    Returns:
+        `(...)`, in nats; `-inf` where a pivot is exactly zero.
+
+    Raises:
+        TypeError, ValueError: as :func:`dense_entropy_change`.
+
+    Computed as :math:`\sum\log|R_{ii}|` of a QR factorisation, which does not square the condition
+    number as forming the Gram matrix would. Source: Cover & Thomas, Theorem 8.6.4; Cauchy-Binet.
+    """
+    weight = checked(weight, "weight", "(..., N, d)")
+    return _log_volume(weight)
+
+
+def causal_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
+    r"""Exact entropy change of a causal convolution, in nats.
+
+    Zeros are padded below and to the right, so that :math:`Z_{ij} = \sum_{km} K_{km} X_{i+k,j+m}`
+    has the size of X. Ordered by pixels the map is block triangular with K_00 on its diagonal:
+
+    .. math:: H(Z) - H(X) = l\,w\,\log|\det K_{00}|
+
+    Args:
+        kernel: `(p, q)` for one channel, or `(..., out, in, p, q)` with out = in.
+        input_size: `(l, w)`.
+
+    Returns:
+        A scalar for `(p, q)`, else `(...)`; `-inf` where K_00 is singular.
+
+    Raises:
+        TypeError: `kernel` is not a real floating-point tensor.
+        ValueError: out differs from in, wrong rank, entries that are not finite, or a kernel
+            larger than its input.
+
+    Source: this is the map for which the argument of Corollary 6 is exact.
+    """
+    kernel, (length, width) = _channels(kernel, input_size)
+    out, into = kernel.shape[-4:-2]
+    if out != into:
+        raise ValueError(
+            f"a causal convolution changes entropy by a finite amount only when out = in; got {out} output and "
+            f"{into} input channels (circular_conv_entropy_change measures volume for out != in)"
+        )
+    return length * width * torch.linalg.slogdet(kernel[..., 0, 0]).logabsdet
+
+
+def circular_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
+    r"""Exact entropy change of a circular (periodically padded) convolution, in nats.
+
+    With :math:`\hat K(f)` the out x in matrix of the kernel's discrete Fourier transform at
+    frequency f,
+
+    .. math:: \tfrac12\sum_f \log\det\bigl(\hat K(f)\hat K(f)^*\bigr) \quad(\text{out} \le \text{in}),
+
+    and :math:`\hat K^*\hat K` for out > in. For out = in this is H(output) - H(input). For
+    out < in it is the change under the orthonormal completion, not H(output) - H(input), for out >
+    in the change of entropy on the image of the layer, as in :func:`gram_entropy_change`.
+
+    Args:
+        kernel: `(p, q)` for one channel, or `(..., out, in, p, q)`.
+        input_size: `(l, w)`.
+
+    Returns:
+        A scalar for `(p, q)`, else `(...)`; `-inf` where some :math:`\hat K(f)` is exactly
+        singular, as for a one-channel kernel that sums to zero (f = 0).
+
+    Raises:
+        TypeError, ValueError: as :func:`causal_conv_entropy_change`, out != in allowed.
+
+    Source: Sedghi, Gupta & Long (2019) for the block diagonalisation. A real kernel has
+    :math:`\hat K(-f) = \overline{\hat K(f)}`, so half of the frequencies are computed.
+    """
+    kernel, (length, width) = _channels(kernel, input_size)
+    spectrum = torch.fft.rfft2(kernel, s=(length, width)).movedim((-2, -1), (-4, -3))
+    columns = torch.arange(width // 2 + 1, device=kernel.device)
+    # Columns 0 and w/2 are their own mirror images, every other one stands for two.
+    count = torch.where((columns == 0) | (2 * columns == width), 1, 2).to(kernel.dtype)
+    per_frequency = _log_volume(spectrum)
+    return (per_frequency * count).sum((-2, -1))
+
+
+def mahler_measure(kernel: Tensor, points: int = 4096) -> Tensor:
+    r"""Logarithmic Mahler measure of a 2-D kernel, in nats per pixel.
+
+    .. math:: m(c) = \frac1{4\pi^2}\int_0^{2\pi}\!\!\int_0^{2\pi}
+              \log\Bigl|\sum_{k,m} c_{km} e^{\mathrm i(k\theta+m\varphi)}\Bigr|\,d\varphi\,d\theta
+
+    It is the limit, for growing images, of the per-pixel entropy change of the circular
+    convolution when the transform has no zero on the torus (Szegő), and finite even then when it
+    has. :math:`\max\log|\text{corner}| \le m(c) \le \log\lVert c\rVert_2`.
+
+    Args:
+        kernel: `(..., p, q)`.
+        points: nodes of the midpoint rule over theta.
+
+    Returns:
+        `(...)`; `-inf` for a kernel of zeros.
+
+    Raises:
+        TypeError, ValueError: as :func:`conv_entropy_change`.
+
+    The inner integral is exact by Jensen's formula, :math:`\log|a_n| + \sum_r \log^+|r|` over the
+    roots r of the polynomial in :math:`e^{\mathrm i\varphi}`; the outer one is a midpoint rule.
+    With the default `points` the absolute error in float64 stayed below 1e-3 on the closed forms
+    in the tests and below 1e-9 where the transform has no zero on the torus. The gradient exists
+    where roots are simple.
+    """
+    kernel = checked(kernel, "kernel", "(..., p, q)")
+    flat = kernel.reshape(-1, *kernel.shape[-2:])
+    return torch.stack([_mahler(single, points) for single in flat]).reshape(kernel.shape[:-2])
+
+
+def _mahler(kernel: Tensor, points: int) -> Tensor:
+    """Jensen's formula across the shorter side, the midpoint rule along the other."""
+    rows, columns = kernel.detach().abs().sum(1).nonzero(), kernel.detach().abs().sum(0).nonzero()
+    if len(rows) == 0:
+        return kernel.sum() - math.inf
+    # Rows and columns of zeros around the support only shift the phase.
+    kernel = kernel[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    if kernel.shape[0] < kernel.shape[1]:
+        kernel = kernel.T
+    theta = (torch.arange(points, dtype=kernel.dtype, device=kernel.device) + 0.5) * (2 * math.pi / points)
+    exponents = torch.arange(kernel.shape[0], dtype=kernel.dtype, device=kernel.device)
+    phases = torch.polar(torch.ones_like(theta[:, None] * exponents), theta[:, None] * exponents)
+    coefficients = phases @ torch.complex(kernel, torch.zeros_like(kernel))
+    leading = coefficients[:, -1:]
+    degree = kernel.shape[1] - 1
+    if degree == 0:
+        return leading.abs().log().mean()
+    companion = torch.diag(leading.new_ones(degree - 1), -1).repeat(points, 1, 1)
+    companion = torch.cat([companion[..., :-1], -(coefficients[:, :-1] / leading)[..., None]], -1)
+    roots = torch.linalg.eigvals(companion).abs()
+    return (leading.abs().log()[:, 0] + roots.clamp(min=1).log().sum(-1)).mean()
+
+
+def _channels(kernel: Tensor, input_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    """Bring `(p, q)` to `(1, 1, p, q)` and check the rest."""
+    if isinstance(kernel, Tensor) and kernel.ndim == 3:
+        raise ValueError(f"kernel must have shape (p, q) or (..., out, in, p, q), got {tuple(kernel.shape)}")
+    kernel = checked(kernel, "kernel", "(..., p, q)")
+    size = checked_size(input_size, kernel)
+    return (kernel[None, None] if kernel.ndim == 2 else kernel), size
+
+
+def _log_volume(matrix: Tensor) -> Tensor:
+    """½ log det of the smaller Gram matrix of `(..., m, n)`, through QR of its tall orientation."""
+    tall = matrix if matrix.shape[-2] >= matrix.shape[-1] else matrix.mT
+    if tall.shape[-2] == tall.shape[-1]:
+        return torch.linalg.slogdet(tall).logabsdet
+    return torch.linalg.qr(tall).R.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)

@@ -1,0 +1,158 @@
+"""The losses against the equations written out, and their attachment to models."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import entropy_lib as el
+from tests.test_theory import normal, seeds
+
+
+def small_model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 2), nn.Flatten(), nn.Linear(12, 5))
+
+
+@given(seeds, st.integers(1, 6), st.integers(1, 6), st.floats(-2, 2), st.sampled_from([1e-3, 0.5]))
+def test_dense_loss_is_equation_21_and_24(seed, rows, columns, coefficient, eps):
+    weight = normal(seed, rows, columns)
+    k = min(rows, columns)
+    det = torch.linalg.det(weight[:k, :k]).abs()
+    log = el.DenseEntropyLoss(coefficient)(weight)
+    reciprocal = el.DenseEntropyLoss(coefficient, form="reciprocal", eps=eps)(weight)
+    torch.testing.assert_close(log, -coefficient * det.log())
+    torch.testing.assert_close(reciprocal, coefficient / (det + eps))
+
+
+@given(seeds, st.integers(1, 3), st.integers(1, 3), st.floats(-2, 2))
+def test_conv_loss_is_equation_23_and_25(seed, out, into, coefficient):
+    kernel = normal(seed, out, into, 3, 2)
+    log, reciprocal = 0.0, 0.0
+    for d in range(out):
+        for e in range(into):
+            log -= coefficient * math.log(abs(kernel[d, e, 0, 0]))
+            reciprocal += coefficient / (abs(float(kernel[d, e, 0, 0])) + 0.01)
+    assert float(el.ConvEntropyLoss(coefficient)(kernel)) == pytest.approx(log)
+    assert float(el.ConvEntropyLoss(coefficient, "reciprocal", eps=0.01)(kernel)) == pytest.approx(reciprocal)
+
+
+@pytest.mark.parametrize("form", ["log", "reciprocal"])
+def test_loss_gradients(form):
+    dense, conv = el.DenseEntropyLoss(0.7, form, eps=0.1), el.ConvEntropyLoss(-0.3, form, eps=0.1)
+    assert torch.autograd.gradcheck(dense, normal(0, 2, 3, 4).requires_grad_())
+    assert torch.autograd.gradcheck(conv, normal(1, 2, 2, 3, 3).requires_grad_())
+
+
+def test_gradient_of_the_log_form_is_minus_the_inverse_transpose():
+    weight = normal(4, 5, 5).requires_grad_()
+    el.DenseEntropyLoss(1.0)(weight).backward()
+    torch.testing.assert_close(weight.grad, -torch.linalg.inv(weight.detach()).T)
+
+
+def test_a_positive_coefficient_preserves_entropy_and_a_negative_one_suppresses_it():
+    for coefficient in (0.1, -0.1):
+        weight = normal(5, 4, 6).requires_grad_()
+        before = float(el.dense_entropy_change(weight))
+        el.DenseEntropyLoss(coefficient)(weight).backward()
+        after = float(el.dense_entropy_change(weight.detach() - 1e-3 * weight.grad))
+        assert (after - before) * coefficient > 0
+
+
+def test_reciprocal_form_at_a_singular_matrix_is_finite_with_gradient_zero():
+    weight = torch.stack([torch.zeros(3, 3), torch.diag(torch.ones(3))]).requires_grad_()
+    loss = el.DenseEntropyLoss(1.0, "reciprocal", eps=0.5)(weight)
+    loss.backward()
+    assert float(loss) == pytest.approx(1 / 0.5 + 1 / 1.5)
+    assert torch.equal(weight.grad[0], torch.zeros(3, 3)) and weight.grad[1].abs().sum() > 0
+
+
+def test_reciprocal_form_survives_an_overflowing_determinant():
+    weight = (100 * torch.eye(60)).requires_grad_()
+    loss = el.DenseEntropyLoss(1.0, "reciprocal")(weight)
+    loss.backward()
+    assert float(loss) == 0 and torch.isfinite(weight.grad).all()
+
+
+@given(seeds)
+def test_coefficients_per_layer_and_per_filter(seed):
+    kernels = [normal(seed, 2, 3, 3, 3), normal(seed + 1, 4, 2, 1, 1)]
+    per_filter = normal(seed + 2, 2, 1)
+    loss = el.ConvEntropyLoss([per_filter, 0.5])(kernels)
+    expected = -(per_filter * kernels[0][..., 0, 0].abs().log()).sum() - 0.5 * kernels[1].abs().log().sum()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_guidance_is_the_sum_of_its_layers_and_of_the_losses():
+    model = small_model()
+    guidance = el.EntropyGuidance(model, dense={"4": 0.1}, conv={"0": 2.0, "2.weight": -1.0})
+    layers = guidance.per_layer()
+    assert list(layers) == ["4", "0", "2.weight"]
+    torch.testing.assert_close(guidance(), torch.stack(list(layers.values())).sum())
+    torch.testing.assert_close(layers["4"], el.DenseEntropyLoss(0.1)(model[4].weight).detach())
+    assert not any(term.requires_grad for term in layers.values())
+
+
+def test_guidance_follows_the_model_and_owns_none_of_its_parameters():
+    model = small_model()
+    guidance = el.EntropyGuidance(model, dense={"4": 1.0})
+    assert list(guidance.parameters()) == []
+    before = float(guidance())
+    with torch.no_grad():
+        model[4].weight.mul_(2)
+    assert float(guidance()) == pytest.approx(before - 5 * math.log(2), rel=1e-5)
+    guidance().backward()
+    assert model[4].weight.grad.abs().sum() > 0 and model[0].weight.grad is None
+
+
+REFUSALS = {
+    "unknown layer": (lambda m: el.EntropyGuidance(m, dense={"head": 1.0}), KeyError, "0, 2, 4"),
+    "wrong rank": (lambda m: el.EntropyGuidance(m, dense={"0": 1.0}), ValueError, "under conv="),
+    "nothing": (lambda m: el.EntropyGuidance(m), ValueError, "at least one layer"),
+    "form": (lambda m: el.DenseEntropyLoss(form="exp"), ValueError, "'log' .* 'reciprocal'"),
+    "eps": (lambda m: el.ConvEntropyLoss(form="reciprocal", eps=0.0), ValueError, "eps must be positive"),
+    "coefficients": (lambda m: el.DenseEntropyLoss([1.0, 2.0])([m[4].weight]), ValueError, "2 coefficients for 1"),
+    "per filter": (lambda m: el.ConvEntropyLoss(torch.ones(7))(m[0].weight), ValueError, r"\(7,\) .* \(4, 2\)"),
+    "no weights": (lambda m: el.DenseEntropyLoss()([]), ValueError, "at least one weight"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusals(name):
+    call, error, message = REFUSALS[name]
+    with pytest.raises(error, match=message):
+        call(small_model())
+
+
+def test_non_finite_weights_are_named():
+    model = small_model()
+    model[4].weight.data[0, 0] = math.nan
+    with pytest.raises(ValueError, match="NaN"):
+        el.EntropyGuidance(model, dense={"4": 1.0})()
+    with pytest.raises(ValueError, match="layer '4'"):
+        el.entropy_flow(model)
+
+
+def test_entropy_flow_has_one_row_per_slice_in_forward_order():
+    model = small_model()
+    flow = el.entropy_flow(model, input_size=(6, 5))
+    assert flow.groupby("layer").size().to_dict() == {1: 8, 2: 12, 3: 1}
+    assert flow.drop_duplicates("layer").name.tolist() == ["0", "2", "4"]
+    for row in flow[flow.name == "2"].itertuples():
+        kernel = model[2].weight.detach()[row.output, row.input]
+        assert row.entropy_change == pytest.approx(math.log(abs(kernel[0, 0])), rel=1e-5)
+        assert row.log_norm == pytest.approx(float(kernel.norm().log()), rel=1e-5)
+    exact = el.circular_conv_entropy_change(model[2].weight, (6, 5)) / (30 * 3)
+    assert flow[flow.name == "2"].exact.unique() == pytest.approx([float(exact)])
+    assert flow.iloc[-1].entropy_change == pytest.approx(float(el.dense_entropy_change(model[4].weight)))
+    with pytest.raises(ValueError, match="no Linear or Conv2d"):
+        el.entropy_flow(nn.ReLU())
+
+
+def test_names_load_on_demand_and_an_unknown_one_is_refused():
+    assert set(el.__all__) <= set(dir(el))
+    with pytest.raises(AttributeError, match="entropy_flow"):
+        el.entropy_flux  # noqa: B018
