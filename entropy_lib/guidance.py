@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from entropy_lib.theory._check import checked
-from entropy_lib.theory.change import dense_entropy_change, square_part
+from entropy_lib.theory._linalg import log_abs_det
+from entropy_lib.theory.change import square_part
 
 Form = Literal["log", "reciprocal"]
 Coefficient = float | Tensor
@@ -86,19 +87,25 @@ class DenseEntropyLoss(_EntropyLoss):
     """
 
     def _penalty(self, weight: Tensor) -> Tensor:
-        if self.form == "log":
-            return -dense_entropy_change(weight)
-        square = square_part(checked(weight, "weight", "(..., N, d)"))
-        with torch.no_grad():
-            singular = torch.linalg.slogdet(square).logabsdet.isneginf()
-        # det is constant to first order where rank < k - 1, and slogdet's gradient is NaN there:
-        # exactly singular matrices are taken out of the graph and keep the value 1/eps.
-        identity = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
-        regular = torch.where(singular[..., None, None], identity, square)
-        log_abs_det = torch.linalg.slogdet(regular).logabsdet
-        # 1/(e^L + ε) = sigmoid(log ε - L)/ε, which neither overflows nor gives NaN for any L.
-        log_eps = torch.as_tensor(self.eps, dtype=square.dtype, device=square.device).log()
-        return torch.where(singular, 1 / self.eps, torch.sigmoid(log_eps - log_abs_det) / self.eps)
+        return dense_penalty(checked(weight, "weight", "(..., N, d)"), self.form, self.eps)
+
+
+def dense_penalty(weight: Tensor, form: Form, eps: float) -> Tensor:
+    """The summand of Eq. 21 or 24 without λ, `(..., N, d) -> (...)`.
+
+    Unchecked, for training loops in which a diverged weight is an outcome and not an error.
+    """
+    square = square_part(weight)
+    if form == "log":
+        return -log_abs_det(square)
+    with torch.no_grad():
+        singular = log_abs_det(square).isneginf()
+    # det is constant to first order where rank < k - 1, and slogdet's gradient is NaN there:
+    # exactly singular matrices are taken out of the graph and keep the value 1/eps.
+    identity = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
+    regular = log_abs_det(torch.where(singular[..., None, None], identity, square))
+    # The bound keeps e^L and its gradient finite; the loss there is 1e-35 and its gradient zero.
+    return torch.where(singular, 1 / eps, 1 / (regular.clamp(max=80).exp() + eps))
 
 
 class ConvEntropyLoss(_EntropyLoss):

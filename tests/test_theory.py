@@ -238,3 +238,18 @@ def test_formulas_stay_on_the_device():
         el.mahler_measure(kernel),
     ):
         assert found.is_cuda
+
+
+def test_large_batches_survive_several_threads():
+    """Batched LU in torch's CPU threads is wrong above n = 150 or so; ours must not be."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        weight = normal(9, 4, 200, 210).requires_grad_()
+        found = el.dense_entropy_change(weight)
+        found.sum().backward()
+    finally:
+        torch.set_num_threads(threads)
+    square = weight.detach().numpy()[:, :, :200]
+    np.testing.assert_allclose(found.detach().numpy(), np.linalg.slogdet(square)[1])
+    np.testing.assert_allclose(weight.grad[:, :, :200].numpy(), np.linalg.inv(square).swapaxes(1, 2), atol=1e-8)

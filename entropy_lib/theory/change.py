@@ -1,9 +1,9 @@
 """The paper's two formulas for the change of entropy: Theorem 3 and Corollary 6."""
 
-import torch
 from torch import Tensor
 
 from entropy_lib.theory._check import checked, checked_size
+from entropy_lib.theory._linalg import log_abs_det
 
 
 def square_part(weight: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def dense_entropy_change(weight: Tensor) -> Tensor:
     tensor(6.)
     """
     weight = checked(weight, "weight", "(..., N, d)")
-    return torch.linalg.slogdet(square_part(weight)).logabsdet
+    return log_abs_det(square_part(weight))
 
 
 def conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:

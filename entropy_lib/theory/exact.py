@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from entropy_lib.theory._check import checked, checked_size
+from entropy_lib.theory._linalg import log_abs_det
 
 
 def gram_entropy_change(weight: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ def causal_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> T
             f"a causal convolution changes entropy by a finite amount only when out = in; got {out} output and "
             f"{into} input channels (circular_conv_entropy_change measures volume for out != in)"
         )
-    return length * width * torch.linalg.slogdet(kernel[..., 0, 0]).logabsdet
+    return length * width * log_abs_det(kernel[..., 0, 0])
 
 
 def circular_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
@@ -169,5 +170,5 @@ def _log_volume(matrix: Tensor) -> Tensor:
     """½ log det of the smaller Gram matrix of `(..., m, n)`, through QR of its tall orientation."""
     tall = matrix if matrix.shape[-2] >= matrix.shape[-1] else matrix.mT
     if tall.shape[-2] == tall.shape[-1]:
-        return torch.linalg.slogdet(tall).logabsdet
+        return log_abs_det(tall)
     return torch.linalg.qr(tall).R.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)

@@ -1,0 +1,129 @@
+"""Data sets as tensors with three splits and a fingerprint.
+
+Choices are made on `validation`, verdicts on `test`; nothing of either is ever trained on.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from entropy_lib.files import digest
+
+
+class MissingData(FileNotFoundError):
+    """A data set is not on this machine; the message holds the command that fetches it."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images `(n, channels, l, w)` in [0, 1] and integer labels `(n,)` of each split."""
+
+    name: str
+    images: dict[str, Tensor]
+    labels: dict[str, Tensor]
+    fingerprint: str
+    note: str
+
+    def flat(self, split: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+        """The images of a split as rows."""
+        return self.images[split].flatten(1).to(device, dtype)
+
+
+def folder() -> Path:
+    """Where data sets lie: `$ENTROPY_DATA`, or `data/` below the working directory."""
+    return Path(os.environ.get("ENTROPY_DATA", "data"))
+
+
+@cache
+def load(name: str) -> Dataset:
+    """Load a data set by name.
+
+    Raises:
+        KeyError: unknown name; the message lists the known ones.
+        MissingData: the files are not there; the message says which command fetches them.
+    """
+    if name not in _LOADERS:
+        raise KeyError(f"unknown data set {name!r}; known: {', '.join(_LOADERS)}")
+    return _LOADERS[name]()
+
+
+def names() -> list[str]:
+    return list(_LOADERS)
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images.astype(np.float32) / 16)[:, None]
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    # The file is ordered by writer; one fixed permutation mixes writers over the splits.
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    parts = dict(zip(("train", "validation", "test"), order.split([1197, 300, 300]), strict=True))
+    note = "scikit-learn's copy of the UCI handwritten digits, 8 x 8 pixels, 1,197/300/300"
+    return _dataset("digits", images, labels, parts, note)
+
+
+def _mnist() -> Dataset:
+    torchvision = import_torchvision()
+    try:
+        train, test = (torchvision.datasets.MNIST(folder(), train=flag) for flag in (True, False))
+    except RuntimeError as error:
+        raise MissingData(
+            f"MNIST is not in {folder()} (set by ENTROPY_DATA); `entropy-book data mnist` fetches it"
+        ) from error
+    images = torch.cat([train.data, test.data])[:, None]
+    labels = torch.cat([train.targets, test.targets])
+    parts = {"train": torch.arange(50_000), "validation": torch.arange(50_000, 60_000)}
+    parts["test"] = torch.arange(60_000, 70_000)
+    note = "MNIST, 28 x 28 pixels; of the 60,000 training images the last 10,000 are the validation split"
+    return _dataset("mnist", images, labels, parts, note)
+
+
+_LOADERS = {"digits": _digits, "mnist": _mnist}
+
+
+def fetch(name: str) -> None:
+    """Download a data set into `folder()` through torchvision; embedded sets need nothing."""
+    if name not in _LOADERS:
+        raise KeyError(f"unknown data set {name!r}; known: {', '.join(_LOADERS)}")
+    if name == "mnist":
+        import_torchvision().datasets.MNIST(folder(), train=True, download=True)
+
+
+def import_torchvision() -> ModuleType:
+    """Import torchvision, also beside a CPU-only torch.
+
+    torchvision's compiled operators need CUDA libraries; beside a CPU build of torch its import
+    stops at the first one it looks up. Declaring the missing names lets models, transforms and
+    data sets work. Where the builds match, the first import succeeds and nothing is declared.
+    """
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        import sys
+
+        for loaded in [module for module in sys.modules if module.split(".")[0] == "torchvision"]:
+            del sys.modules[loaded]
+        torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
+    return torchvision
+
+
+def _dataset(name: str, images: Tensor, labels: Tensor, parts: dict[str, Tensor], note: str) -> Dataset:
+    split_images = {split: images[index] for split, index in parts.items()}
+    split_labels = {split: labels[index] for split, index in parts.items()}
+    tensors = [tensor for split in parts for tensor in (split_images[split], split_labels[split])]
+    fingerprint = digest(*(tensor.numpy().tobytes() for tensor in tensors))
+    if not images.is_floating_point():
+        split_images = {split: tensor.float() / 255 for split, tensor in split_images.items()}
+    return Dataset(name, split_images, split_labels, fingerprint, note)

@@ -1,0 +1,153 @@
+"""The store: one immutable Parquet file per finished stack of trials.
+
+`RECORDS.md` of the book documents the schema; `validate` checks it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from entropy_lib.files import digest, write_atomically
+from entropy_lib.sweep.trial import Trial
+
+SCHEMA = 1
+SCOPES = ("paper", "reduced", "quick")
+ARTEFACT_LIMIT = 1_000_000
+_METADATA = b"entropy_lib"
+_PROVENANCE = {"library", "source", "python", "torch", "device", "threads", "started", "wall_seconds"}
+
+
+class InvalidRecord(ValueError):
+    """A record breaks the schema; the message names the file and the fault."""
+
+
+@dataclass(frozen=True)
+class StackResult:
+    """What training a stack gives: curves (a row per trial and epoch) and small arrays for pictures."""
+
+    curves: pd.DataFrame
+    artefacts: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Store:
+    """Records below one folder, `root/<experiment>/<stack>.parquet`, artefacts beside them as `.npz`."""
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root)
+
+    def files(self, experiment: str) -> list[Path]:
+        return sorted((self.root / experiment).glob("*.parquet"))
+
+    def write(
+        self, stack: list[Trial], result: StackResult, scopes: list[tuple[str, str]], provenance: Mapping[str, object]
+    ) -> Path:
+        """Keep one finished stack; `scopes` holds each trial's scope and deviation."""
+        trials = [
+            {"trial": trial.id, **trial.describe(), "scope": scope, "deviation": deviation}
+            for trial, (scope, deviation) in zip(stack, scopes, strict=True)
+        ]
+        metadata = {"schema": SCHEMA, "trials": trials, "provenance": dict(provenance)}
+        table = pa.Table.from_pandas(result.curves, preserve_index=False)
+        table = table.replace_schema_metadata({_METADATA: json.dumps(metadata)})
+        path = self.root / stack[0].experiment / f"{digest(*(trial.id for trial in stack))}.parquet"
+        if result.artefacts:
+            size = sum(array.nbytes for array in result.artefacts.values())
+            if size > ARTEFACT_LIMIT:
+                raise InvalidRecord(f"artefacts of {path.name} hold {size:,} bytes, more than {ARTEFACT_LIMIT:,}")
+            write_atomically(path.with_suffix(".npz"), lambda temporary: _save_arrays(temporary, result.artefacts))
+        # The Parquet file comes last: while it is absent, the stack counts as not run.
+        return write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+    def finished(self, experiment: str) -> set[str]:
+        """Identities of the trials that have a record."""
+        return {trial["trial"] for path in self.files(experiment) for trial in _metadata(path)["trials"]}
+
+    def trials(self, experiment: str) -> pd.DataFrame:
+        """One row per trial: identity, configuration (one column each), scope, provenance, file."""
+        rows = []
+        for path in self.files(experiment):
+            metadata = _metadata(path)
+            for trial in metadata["trials"]:
+                config = trial["config"]
+                rest = {name: value for name, value in trial.items() if name != "config"}
+                rows.append({**rest, **config, **metadata["provenance"], "file": path.name})
+        return pd.DataFrame(rows)
+
+    def curves(self, experiment: str) -> pd.DataFrame:
+        """One row per trial and epoch, to be joined with `trials` on `trial`."""
+        frames = [pq.read_table(path).to_pandas() for path in self.files(experiment)]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["trial", "epoch"])
+
+    def artefacts(self, file: str, experiment: str) -> dict[str, np.ndarray]:
+        """The arrays kept beside one record; empty when there are none."""
+        path = (self.root / experiment / file).with_suffix(".npz")
+        if not path.exists():
+            return {}
+        with np.load(path) as arrays:
+            return dict(arrays)
+
+    def validate(self) -> list[str]:
+        """Every fault of every record below the root; an empty list means that all is well."""
+        faults, owners = [], {}
+        for path in sorted(self.root.glob("*/*.parquet")):
+            try:
+                trials = _validated(path)
+            except InvalidRecord as fault:
+                faults.append(str(fault))
+                continue
+            for trial in trials:
+                if trial in owners:
+                    faults.append(f"{path.name}: trial {trial} is also in {owners[trial]}")
+                owners[trial] = path.name
+        return faults
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _metadata(path: Path) -> dict:
+    try:
+        raw = (pq.read_schema(path).metadata or {}).get(_METADATA)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidRecord(f"{path.name}: not a Parquet file ({error})") from error
+    if raw is None:
+        raise InvalidRecord(f"{path.name}: holds no trial descriptions; was it written by Store.write?")
+    return json.loads(raw)
+
+
+def _validated(path: Path) -> list[str]:
+    """The identities in one record, after every check of the schema."""
+
+    def demand(condition: bool, fault: str) -> None:
+        if not condition:
+            raise InvalidRecord(f"{path.name}: {fault}")
+
+    metadata = _metadata(path)
+    demand(metadata.get("schema") == SCHEMA, f"schema {metadata.get('schema')}, expected {SCHEMA}")
+    missing = _PROVENANCE - set(metadata["provenance"])
+    demand(not missing, f"provenance lacks {', '.join(sorted(missing))}")
+    for described in metadata["trials"]:
+        identity = {name: described[name] for name in ("experiment", "protocol", "data", "fingerprint", "seed")}
+        trial = Trial.of(**identity, **described["config"])
+        demand(trial.id == described["trial"], f"trial {described['trial']} does not match its description")
+        demand(described["experiment"] == path.parent.name, f"belongs to {described['experiment']}")
+        demand(described["scope"] in SCOPES, f"scope {described['scope']!r}, expected one of {', '.join(SCOPES)}")
+        demand(described["scope"] != "reduced" or described["deviation"], "a reduced record must name its deviation")
+    curves = pq.read_table(path).to_pandas()
+    demand({"trial", "epoch"} <= set(curves), "curves lack the columns trial and epoch")
+    known = {described["trial"]: described["config"].get("horizon") for described in metadata["trials"]}
+    demand(set(curves.trial) == set(known), "curves and trial descriptions disagree")
+    for trial, curve in curves.groupby("trial"):
+        demand(
+            curve.epoch.tolist() == list(range(known[trial] + 1)),
+            f"trial {trial} must have the epochs 0 to {known[trial]} in order",
+        )
+    return list(known)
