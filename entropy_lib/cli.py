@@ -1,19 +1,24 @@
 """`entropy-book`: one command over the book, the experiments and their records."""
 
+import functools
+import http.server
+import json
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+ROOT = Path(__file__).parent.parent
 app = typer.Typer(
     help="Run the chapters, build and serve the book, run experiments at scale, and decide the claims.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-ROOT = Path(__file__).parent.parent
 Profile = Annotated[str, typer.Option(help="quick: embedded data, minutes. laptop: real data, hours. paper: a GPU.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Chapters = Annotated[list[str] | None, typer.Argument(help="Names of chapters; all when none is given.")]
 
 
 def main() -> None:
@@ -21,13 +26,60 @@ def main() -> None:
     try:
         app()
     except (KeyError, ValueError, FileNotFoundError, RuntimeError) as error:
-        typer.secho(f"error: {error.args[0] if error.args else error}", fg="red", err=True)
+        typer.secho(f"error: {error.args[0] if isinstance(error, KeyError) else error}", fg="red", err=True)
         raise SystemExit(1) from None
 
 
-@app.callback()
-def _book() -> None:
-    """Keeps `sweep` a subcommand."""
+@app.command()
+def run(
+    chapters: Chapters = None,
+    profile: Profile = "quick",
+    device: Device = "cpu",
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value of a chapter's parameter.")] = None,
+    force: Annotated[bool, typer.Option(help="Run even what is up to date.")] = False,
+) -> None:
+    """Execute chapters with papermill; those that are up to date are skipped.
+
+    Example: entropy-book run autoencoder --profile laptop -p seeds=1
+    """
+    from entropy_lib import book
+
+    given = dict(_assignment(text) for text in parameter or [])
+    ran = book.run(chapters or (), profile, device, given, force)
+    typer.echo(f"ran {', '.join(ran)}" if ran else "every chapter is up to date")
+
+
+@app.command()
+def build(chapters: Chapters = None, profile: Profile = "quick", device: Device = "cpu") -> None:
+    """Run what is out of date, then build the book with warnings as errors."""
+    from entropy_lib import book
+
+    run(chapters, profile, device, None, False)
+    typer.echo(f"the book lies in {book.build()}/index.html; `make serve` opens it")
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
+    browser: Annotated[bool, typer.Option(help="Open the book in a browser.")] = True,
+) -> None:
+    """Serve the built book on 127.0.0.1 until interrupted."""
+    site = ROOT / "_build" / "html"
+    if not (site / "index.html").exists():
+        raise FileNotFoundError("there is no built book yet; `make book` builds it")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise RuntimeError(f"cannot listen on port {port} ({error.strerror}); try --port 0") from error
+    address = f"http://127.0.0.1:{server.server_port}/"
+    typer.echo(f"serving the book at {address} (Ctrl-C stops)")
+    if browser:
+        webbrowser.open(address)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        typer.echo()
 
 
 @app.command()
@@ -40,12 +92,78 @@ def sweep(
 ) -> None:
     """Run an experiment without Jupyter; what has a record already is skipped."""
     from entropy_lib.experiments import EXPERIMENTS, store_for
-    from entropy_lib.sweep.run import run
+    from entropy_lib.sweep.run import run as run_sweep
 
     if experiment not in EXPERIMENTS:
         raise KeyError(f"unknown experiment {experiment!r}; known: {', '.join(EXPERIMENTS)}")
     module = EXPERIMENTS[experiment]
     store = store_for(profile, records)
     trials = module.grid(profile, seeds=seeds)
-    done = run(trials, module.train_stack, store, module.stack_by, module.scope, device)
+    done = run_sweep(trials, module.train_stack, store, module.stack_by, module.scope, device)
     typer.echo(f"{done} trials trained, {len(trials) - done} were there; records in {store.root}")
+
+
+@app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="A data set to fetch; without it, what is here.")] = None,
+) -> None:
+    """List the data sets, or fetch one into $ENTROPY_DATA (default: ./data)."""
+    from entropy_lib.data import MissingData, fetch, folder, load, names
+
+    if name:
+        fetch(name)
+    for known in [name] if name else names():
+        try:
+            found = load(known)
+        except MissingData as missing:
+            typer.echo(f"{known:10} missing: {missing}")
+        else:
+            typer.echo(f"{known:10} {found.fingerprint}  {found.note}")
+    typer.echo(f"data folder: {folder()}")
+
+
+@app.command()
+def records(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of records; results/ by default.")] = None,
+) -> None:
+    """Check every record against the schema; faults are listed and exit with status 1."""
+    from entropy_lib.experiments import store_for
+    from entropy_lib.sweep.store import InvalidRecord
+
+    store = store_for("paper", folder)
+    if not store.root.is_dir():
+        raise FileNotFoundError(f"there is no folder {store.root}")
+    faults = store.validate()
+    if faults:
+        raise InvalidRecord(f"{len(faults)} faults:\n" + "\n".join(faults))
+    typer.echo(f"{len(list(store.root.glob('*/*.parquet')))} records in {store.root} are valid")
+
+
+@app.command()
+def claims(section: Annotated[str, typer.Option(help="Only claims of this section, such as 5.2.")] = "") -> None:
+    """Decide every claim from the records; status 1 when the built page says something else."""
+    from entropy_lib.evidence.claims import ledger, load_claims, shown
+    from entropy_lib.experiments import store_for
+
+    table = ledger(load_claims(ROOT / "claims.yml"), store_for("paper"))
+    for row in table[table.section.str.startswith(section)].itertuples():
+        typer.echo(f"{row.verdict:11} §{row.section:4} {row.id:32} {row.note}")
+    page = ROOT / "_build" / "html" / "notebooks" / "claims.html"
+    if not page.exists():
+        typer.echo("the book has not been built: there is no page to compare with")
+        return
+    on_page = shown(page.read_text())
+    stale = [row.id for row in table.itertuples() if on_page.get(row.id) != row.verdict]
+    if stale:
+        raise ValueError(f"the page Claims disagrees with the records on {', '.join(stale)}; `make book` renews it")
+    typer.echo("the page Claims agrees with the records")
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"-p takes name=value, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

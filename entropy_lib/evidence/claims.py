@@ -4,9 +4,11 @@ A claim names a test of this module, or of `mathematics` or `reanalysis`, by its
 Nothing here depends on a result: thresholds are in the ledger, numbers in the records.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -183,7 +185,9 @@ def _paired(
         f"{', '.join(f'{n} {v:g}' for n, v in zip((*by, 'λ'), best[:-1], strict=True))}"
     )
     status = _quantified(supported, contradicted, quantifier)
-    if status == "undecided":
+    if status == "fails" and quantifier == "any" and _missing_sizes(frame):
+        status, note = "undecided", f"{note}; latent dimensions that were not run may still support it"
+    elif status == "undecided":
         power = max(detectable(cell[-1]) for cell in cells)
         note += f"; a shift of {power:.2g} would be found with power 0.8 in the noisiest cell"
     return Verdict(status, note, summary.mean, (summary.low, summary.high), _scope(frame))
@@ -272,6 +276,8 @@ def _fewer_dimensions(store: Store, experiment: str, data: str, measure: str) ->
     summary = effect(best[-1])
     note = f"{supported.sum()} of {len(cells)} pairs support, {contradicted.sum()} contradict"
     status = _quantified(supported, contradicted, "any")
+    if status == "fails" and _missing_sizes(frame):
+        status, note = "undecided", f"{note}; latent dimensions that were not run may still support it"
     return Verdict(status, note, summary.mean, (summary.low, summary.high), _scope(frame))
 
 
@@ -312,13 +318,59 @@ def _scope(frame: pd.DataFrame) -> str:
     missing = []
     if seeds < PAPER_SEEDS:
         missing.append(f"{seeds} of {PAPER_SEEDS} seeds")
-    sizes = frame.latent.nunique()
-    if sizes < len(autoencoder.PAPER_LATENTS):
-        missing.append(f"{sizes} of {len(autoencoder.PAPER_LATENTS)} latent dimensions")
+    if _missing_sizes(frame):
+        missing.append(f"{frame.latent.nunique()} of {len(autoencoder.PAPER_LATENTS)} latent dimensions")
     if (frame.scope == "reduced").any():
         missing.append("; ".join(sorted(frame[frame.scope == "reduced"].deviation.unique())))
     return f"reduced ({', '.join(missing)})" if missing else "paper"
 
 
+def _missing_sizes(frame: pd.DataFrame) -> bool:
+    """Existence cannot be refuted while some of the paper's latent dimensions have no record."""
+    return frame.latent.nunique() < len(autoencoder.PAPER_LATENTS)
+
+
 def _not_tested(experiment: str, data: str) -> Verdict:
     return Verdict("not tested", f"no records of {experiment} on {data} that may decide")
+
+
+# --- The page ------------------------------------------------------------------------------------
+
+_MARKS = {"holds": "✓", "partly": "◐", "fails": "✗", "undecided": "?", "not tested": "–"}
+
+
+class _Html:
+    """Something that Jupyter shows as HTML."""
+
+    def __init__(self, text: str):
+        self._text = text
+
+    def _repr_html_(self) -> str:
+        return self._text
+
+
+def render(table: pd.DataFrame) -> _Html:
+    """The ledger as the page shows it; each row carries its claim and verdict for `shown`."""
+    rows = []
+    for row in table.itertuples():
+        scale = "<small>at reduced scale</small>" if row.scope.startswith("reduced") else ""
+        css = row.verdict.replace(" ", "-")
+        mark = f'<span class="verdict {css}">{_MARKS[row.verdict]} {row.verdict}</span>{scale}'
+        size = "" if np.isnan(row.effect) else f"effect {row.effect:.3g}"
+        if np.isfinite(row.low) and np.isfinite(row.high):
+            size += f" (95% interval {row.low:.3g} to {row.high:.3g})"
+        found = "<br>".join(escape(text) for text in (size, row.note) if text)
+        rows.append(
+            f'<tr data-claim="{row.id}" data-verdict="{row.verdict}"><td>{mark}</td>'
+            f"<td><q>{escape(row.quote)}</q><small>{escape(row.place)}</small>"
+            f"<small>Test: {escape(row.measure)}; {escape(row.threshold)}.</small></td>"
+            f"<td>{found}<small>{escape(row.scope)}</small></td></tr>"
+        )
+    head = "<tr><th>verdict</th><th>claim, and the test fixed for it</th><th>what was found</th></tr>"
+    body = f"<thead>{head}</thead><tbody>{''.join(rows)}</tbody>"
+    return _Html(f'<div class="wide"><table class="claims">{body}</table></div>')
+
+
+def shown(page: str) -> dict[str, str]:
+    """Claim and verdict of every row of a page made by `render`."""
+    return dict(re.findall(r'data-claim="([^"]+)" data-verdict="([^"]+)"', page))

@@ -1,0 +1,46 @@
+# `make help` lists the targets.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help book serve test browser notebooks lint clean
+
+help:           ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+book: $(READY)  ## make the environment, run the notebooks at quick, build the book
+	$(BIN)/entropy-book build
+
+serve: $(READY) ## serve the built book on 127.0.0.1 and open it
+	$(BIN)/entropy-book serve
+
+test: $(READY)  ## run the test suite (make browser first for the browser tests)
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+browser: $(READY) ## install Chromium for the browser tests
+	@command -v chromium || command -v google-chrome || \
+	  { apt-get update -qq && apt-get install -y -qq chromium; } || $(BIN)/playwright install chromium
+
+notebooks: $(READY) ## write the chapters as .ipynb into _build/notebooks, for papermill or Jupyter
+	$(BIN)/jupytext --quiet --to ipynb notebooks/*.md
+	mkdir -p _build/notebooks && mv notebooks/*.ipynb _build/notebooks/
+
+lint: $(READY)  ## check the style of the code
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:          ## remove everything that was built, keep the environment
+	rm -rf _build
+
+# uv installs in seconds; where it cannot be had or fails, pip does the same. uv does not read
+# pip's find-links setting, so it is handed over.
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9 || true
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(BIN)/python \
+	    -r requirements.txt -c constraints.txt || \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

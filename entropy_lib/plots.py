@@ -1,0 +1,78 @@
+"""One figure style for the whole book; needs no torch.
+
+Figures are transparent SVG in dark ink; the page's stylesheet turns the ink light in dark mode
+(hue is kept). The palette is Okabe and Ito's, distinguishable with any colour vision.
+"""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+
+
+def use_style() -> None:
+    """Set the book's defaults; the first cell of every chapter with figures calls it."""
+    set_matplotlib_formats("svg")
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (7.2, 3.4), "figure.facecolor": "none", "axes.facecolor": "none",
+            "savefig.facecolor": "none", "savefig.bbox": "tight", "figure.constrained_layout.use": True,
+            "font.size": 10, "axes.titlesize": 10.5, "axes.spines.top": False, "axes.spines.right": False,
+            "axes.prop_cycle": mpl.cycler(color=PALETTE), "legend.frameon": False, "lines.linewidth": 1.6,
+            "svg.hashsalt": "entropy", "svg.fonttype": "path",
+        }
+    )  # fmt: skip
+
+
+def show(figure: Figure, records: str | None = None) -> None:
+    """Display a figure once; `records` names the records that it was drawn from, for the line below it."""
+    display(figure, metadata={"records": records} if records else {})
+    plt.close(figure)
+
+
+def coefficient_colours(coefficients: list[float]) -> dict[float, object]:
+    """Black for λ = 0, a perceptually even scale for the others."""
+    guided = [c for c in coefficients if c != 0]
+    scale = mpl.colormaps["viridis"](np.linspace(0.0, 0.85, max(len(guided), 1)))
+    return {0.0: "#000000", **dict(zip(guided, scale, strict=False))}
+
+
+def coefficient_label(value: float) -> str:
+    return "λ = 0" if value == 0 else f"λ = {value:g}"
+
+
+def matrix(axes: Axes, values: np.ndarray, colours: np.ndarray, labels: np.ndarray | None = None) -> None:
+    """Draw a matrix as a grid of cells; `colours` holds indices into the palette, -1 for blank."""
+    rows, columns = values.shape
+    for i in range(rows):
+        for j in range(columns):
+            index = colours[i, j]
+            face = PALETTE[index % len(PALETTE)] if index >= 0 else "none"
+            axes.add_patch(mpl.patches.Rectangle((j, i), 1, 1, facecolor=face, edgecolor="#9999", linewidth=0.4))
+            text = labels[i, j] if labels is not None else ""
+            if text:
+                ink = "white" if index >= 0 and index != 4 else "black"
+                axes.text(j + 0.5, i + 0.54, text, ha="center", va="center", color=ink, fontsize=7)
+    axes.set(xlim=(-0.05, columns + 0.05), ylim=(rows + 0.05, -0.05), aspect="equal")
+    axes.axis("off")
+
+
+def sign_grid(axes: Axes, grid: pd.DataFrame, title: str, reference: pd.DataFrame | None = None) -> None:
+    """A t-test grid as in Figs 3(b)-6(b); cells that differ from `reference` get a frame."""
+    colour = {"+": 1, "-": 0, ".": -1}
+    shown = grid.replace({"-": "−", ".": ""}).to_numpy()
+    matrix(axes, grid.to_numpy(), grid.map(colour.get).to_numpy(), shown)
+    ticks = [f"{c:g}" for c in grid.index]
+    for k, text in enumerate(ticks):
+        axes.text(k + 0.5, -0.25, text, ha="center", va="bottom", fontsize=7, rotation=45)
+        axes.text(-0.2, k + 0.5, text, ha="right", va="center", fontsize=7)
+    if reference is not None:
+        for i, j in np.argwhere(grid.to_numpy() != reference.to_numpy()):
+            axes.add_patch(mpl.patches.Rectangle((j, i), 1, 1, fill=False, edgecolor="black", linewidth=1.6))
+    axes.set_title(title, pad=26)
