@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test browser notebooks lint clean
+.PHONY: help book serve test browser notebooks picture lint clean
 
 help:           ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,7 +17,7 @@ serve: $(READY) ## serve the built book on 127.0.0.1 and open it
 	$(BIN)/entropy-book serve
 
 test: $(READY)  ## run the test suite (make browser first for the browser tests)
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 browser: $(READY) ## install Chromium for the browser tests
 	@command -v chromium || command -v google-chrome || \
@@ -26,6 +26,9 @@ browser: $(READY) ## install Chromium for the browser tests
 notebooks: $(READY) ## write the chapters as .ipynb into _build/notebooks, for papermill or Jupyter
 	$(BIN)/jupytext --quiet --to ipynb notebooks/*.md
 	mkdir -p _build/notebooks && mv notebooks/*.ipynb _build/notebooks/
+
+picture: $(READY) ## redraw the README's picture from the committed records
+	$(BIN)/entropy-book picture
 
 lint: $(READY)  ## check the style of the code
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

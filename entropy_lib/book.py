@@ -21,6 +21,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
+from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
@@ -109,6 +110,11 @@ def run(
         if name not in offered:
             raise KeyError(f"unknown parameter {name!r}; these chapters take {', '.join(offered) or 'none'}")
     given = {"profile": profile, "device": device, **parameters}
+    with _one_at_a_time():
+        return _run_stale(wanted, given, force)
+
+
+def _run_stale(wanted: list[Chapter], given: Mapping[str, object], force: bool) -> list[str]:
     jobs = []
     for chapter in wanted:
         chosen = {**chapter.parameters, **{k: v for k, v in given.items() if k in chapter.parameters}}
@@ -125,6 +131,12 @@ def run(
                 pool.shutdown(cancel_futures=True)
                 raise
     return [name for name, _ in jobs]
+
+
+def _one_at_a_time() -> FileLock:
+    """Two builds in one folder wait for each other."""
+    BUILD.mkdir(exist_ok=True)
+    return FileLock(BUILD / ".lock")
 
 
 def _recorded_key(chapter: Chapter) -> str | None:
@@ -215,6 +227,11 @@ def build() -> Path:
     Raises:
         BookError: Jupyter Book failed or warned.
     """
+    with _one_at_a_time():
+        return _build()
+
+
+def _build() -> Path:
     stage = BUILD / "stage"
     for chapter in tqdm(chapters(), desc="staging chapters"):
         _write_if_changed(stage / "notebooks" / f"{chapter.name}.ipynb", nbformat.writes(staged(chapter)))

@@ -159,6 +159,24 @@ def claims(section: Annotated[str, typer.Option(help="Only claims of this sectio
     typer.echo("the page Claims agrees with the records")
 
 
+@app.command()
+def picture() -> None:
+    """Draw the README's picture from the committed records, at the largest latent dimension that has some."""
+    from entropy_lib import plots
+    from entropy_lib.experiments import autoencoder, autoencoder_figures, store_for
+
+    store = store_for("paper")
+    outcomes = autoencoder.outcomes(store)
+    if outcomes.empty:
+        raise FileNotFoundError(f"there are no autoencoder records in {store.root}")
+    plots.use_style()
+    figure = autoencoder_figures.curves(store, outcomes, max(outcomes.latent))
+    path = ROOT / "book" / "_static" / "result.svg"
+    # Outside the book there is no stylesheet to adapt the ink: the picture brings its own paper.
+    figure.savefig(path, facecolor="white", metadata={"Date": None})
+    typer.echo(f"{path}: {autoencoder_figures.origin(outcomes)}")
+
+
 def _assignment(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals:

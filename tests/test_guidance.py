@@ -74,7 +74,7 @@ def test_reciprocal_form_survives_an_overflowing_determinant():
     weight = (100 * torch.eye(60)).requires_grad_()
     loss = el.DenseEntropyLoss(1.0, "reciprocal")(weight)
     loss.backward()
-    assert float(loss) == 0 and torch.isfinite(weight.grad).all()
+    assert float(loss) < 1e-30 and torch.isfinite(weight.grad).all()
 
 
 @given(seeds)

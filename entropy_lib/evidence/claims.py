@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from scipy import stats
 
 from entropy_lib.evidence import mathematics, paper, reanalysis
 from entropy_lib.evidence.statistics import Effect, agreement, detectable, effect, holm, p_one_sided, sign_table
@@ -188,8 +189,12 @@ def _paired(
     if status == "fails" and quantifier == "any" and _missing_sizes(frame):
         status, note = "undecided", f"{note}; latent dimensions that were not run may still support it"
     elif status == "undecided":
-        power = max(detectable(cell[-1]) for cell in cells)
-        note += f"; a shift of {power:.2g} would be found with power 0.8 in the noisiest cell"
+        powers = [detectable(cell[-1]) for cell in cells if len(cell[-1]) > 1]
+        note += (
+            f"; a shift of {max(powers):.2g} would be found with power 0.8 in the noisiest cell"
+            if powers
+            else "; one seed gives no interval"
+        )
     return Verdict(status, note, summary.mean, (summary.low, summary.high), _scope(frame))
 
 
@@ -230,12 +235,19 @@ def _level(
 
 
 def _spread(store: Store, experiment: str, data: str, measure: str, threshold: float) -> Verdict:
-    """The half-width of each cell's 95% interval, relative to its mean, stays below a threshold."""
+    """The half-width of the 95% interval that the paper's ten replications would give, relative to the mean.
+
+    Estimated from each cell's standard deviation, so that the answer does not depend on how many
+    seeds were run; cells with fewer than three are left out.
+    """
     frame = _records(store, experiment, data, None)
     if frame.empty:
         return _not_tested(experiment, data)
-    summaries = [effect(group[measure]) for _, group in frame.groupby(["latent", "coefficient"])]
-    relative = np.array([(s.high - s.mean) / abs(s.mean) for s in summaries])
+    cells = [group[measure] for _, group in frame.groupby(["latent", "coefficient"]) if len(group) >= 3]
+    if not cells:
+        return Verdict("undecided", "no cell has three seeds yet", scope=_scope(frame))
+    width = stats.t.ppf(0.975, PAPER_SEEDS - 1) / np.sqrt(PAPER_SEEDS)
+    relative = np.array([width * cell.std() / abs(cell.mean()) for cell in cells])
     share = float((relative < threshold).mean())
     status = "holds" if share >= 0.9 else "partly" if share >= 0.5 else "fails"
     return Verdict(status, f"{share:.0%} of {len(relative)} cells below {threshold:.0%}", share, scope=_scope(frame))

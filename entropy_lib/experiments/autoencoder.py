@@ -214,7 +214,8 @@ def outcomes(
         The trial table with `stopping_epoch`, `best_epoch`, `censored`, `diverged`; `validation_mse`,
         `test_mse`, `log_abs_det` at the chosen epoch; `best_test_mse` at the best epoch; and
         `epochs_to_quality`, the first epoch at which the test error is down to that of the
-        unguided network of the same seed after `QUALITY_EPOCH` epochs (horizon + 1: never).
+        unguided network of the same seed after `QUALITY_EPOCH` epochs (horizon + 1: never; NaN
+        without an unguided network).
     """
     rule = rule or EarlyStopping()
     trials = store.trials(EXPERIMENT)
@@ -234,10 +235,10 @@ def outcomes(
         )  # fmt: skip
     table = trials.merge(pd.DataFrame(rows), on="trial", validate="one_to_one")
     shared = ["data", "seed", "latent", "horizon", "protocol", *PROTOCOL_VARIABLES]
-    unguided = table[table.coefficient == 0].set_index(shared).curve
-    targets = [unguided.loc[key][QUALITY_EPOCH] for key in table[shared].itertuples(index=False, name=None)]
-    table["epochs_to_quality"] = [
-        int(np.argmax(curve <= target)) if (curve <= target).any() else len(curve)
-        for curve, target in zip(table.curve, targets, strict=True)
-    ]
+    table["epochs_to_quality"] = np.nan
+    for _, group in table.groupby(shared):
+        for unguided in group.curve[group.coefficient == 0]:
+            target = unguided[min(QUALITY_EPOCH, len(unguided) - 1)]
+            reached = [np.append(curve <= target, True).argmax() for curve in group.curve]
+            table.loc[group.index, "epochs_to_quality"] = reached
     return table.drop(columns="curve")

@@ -1,0 +1,102 @@
+"""Every notebook runs at `quick`, staging is honest, failures stop the build."""
+
+import nbformat
+import pytest
+
+from entropy_lib import book
+from tests.test_project import ROOT
+
+
+@pytest.fixture(scope="session")
+def executed():
+    """Run what is out of date, as `make book` does; up-to-date chapters have run with this very code."""
+    book.run()
+    return {chapter.name: nbformat.read(chapter.executed, as_version=4) for chapter in book.chapters()}
+
+
+@pytest.mark.parametrize("name", [chapter.name for chapter in book.chapters()])
+def test_notebook_ran_to_its_end_at_quick(executed, name):
+    notebook = executed[name]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code if cell.source.strip())
+    assert not [o for cell in code for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    parameters = notebook.metadata["entropy_book"]["parameters"]
+    assert parameters.get("profile", "quick") == "quick"
+
+
+def test_nothing_is_rerun_when_nothing_changed(executed):
+    assert book.run() == []
+
+
+def test_a_change_of_prose_reruns_nothing_and_one_of_code_does(executed, tmp_path, monkeypatch):
+    text = (book.SOURCES / "guide.md").read_text()
+    chapter = book.Chapter("guide")
+    before = chapter.key({})
+    monkeypatch.setattr(book, "SOURCES", tmp_path)
+    (tmp_path / "guide.md").write_text(text.replace("An ordinary", "A plain").replace("Should you?", "Ought you?"))
+    changed = book.Chapter("guide")
+    assert changed.key({}) == before
+    assert "Ought you?" in nbformat.writes(book.staged(changed))
+    (tmp_path / "guide.md").write_text(text.replace("range(5)", "range(6)"))
+    assert book.Chapter("guide").key({}) != before
+    assert book.Chapter("guide").key({"seeds": 1}) != book.Chapter("guide").key({})
+
+
+def test_new_records_make_the_chapters_that_read_them_stale(monkeypatch, tmp_path):
+    for folder in ("notebooks", "results/autoencoder"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "claims.yml").write_text("[]")
+    for name in ("claims", "dense"):
+        (tmp_path / "notebooks" / f"{name}.md").write_text((ROOT / "notebooks" / f"{name}.md").read_text())
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    monkeypatch.setattr(book, "SOURCES", tmp_path / "notebooks")
+    keys = [book.Chapter(name).key({}) for name in ("claims", "dense")]
+    (tmp_path / "results" / "autoencoder" / "new.parquet").write_bytes(b"")
+    renewed = [book.Chapter(name).key({}) for name in ("claims", "dense")]
+    assert renewed[0] != keys[0] and renewed[1] == keys[1]
+
+
+HEAD = (book.SOURCES / "guide.md").read_text().split("---")[1]
+
+
+def made(tmp_path, monkeypatch, body: str) -> book.Chapter:
+    """A chapter of one's own, in folders of its own."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "mine.md").write_text(f"---{HEAD}---\n\n# Mine\n\n{body}\n")
+    monkeypatch.setattr(book, "SOURCES", tmp_path / "notebooks")
+    monkeypatch.setattr(book, "BUILD", tmp_path)
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    return book.Chapter("mine")
+
+
+def test_a_failing_notebook_names_cell_and_cause_and_is_not_kept(tmp_path, monkeypatch):
+    chapter = made(
+        tmp_path, monkeypatch, "```{code-cell} python3\nx = 1\n```\n\n```{code-cell} python3\nassert x == 2, 'no'\n```"
+    )
+    with pytest.raises(book.BookError, match=r"'mine' failed in cell 2 \(`assert x == 2, 'no'`\): AssertionError: no"):
+        book._execute("mine", {})
+    assert not chapter.executed.exists()
+    assert (tmp_path / "failed" / "mine.ipynb").exists()
+
+
+FIGURE = "```{code-cell} python3\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);\n```"
+
+
+def test_a_figure_without_caption_or_alt_text_is_refused(tmp_path, monkeypatch):
+    chapter = made(tmp_path, monkeypatch, FIGURE)
+    book._execute("mine", {})
+    with pytest.raises(book.BookError, match="needs a caption and an alt text"):
+        book.staged(chapter)
+
+
+def test_every_figure_of_the_book_states_its_origin(executed):
+    figures = 0
+    for name in executed:
+        cells = book.staged(book.Chapter(name)).cells
+        for cell, following in zip(cells, cells[1:] + [None], strict=True):
+            if cell.cell_type == "code" and any(book._is_figure(output) for output in cell.outputs):
+                figures += 1
+                assert following.source.startswith(f'<p class="origin">notebooks/{name}.md')
+                if name == "autoencoder":
+                    assert "trials on" in following.source
+    assert figures >= 12

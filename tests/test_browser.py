@@ -1,0 +1,161 @@
+"""The built book in a real browser, with everything but this machine blocked."""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from entropy_lib import book
+from entropy_lib.evidence.claims import ledger, load_claims, shown
+from entropy_lib.experiments import store_for
+from tests.test_book import executed  # noqa: F401
+from tests.test_project import ROOT
+
+pytestmark = pytest.mark.browser
+PAGES = [f"notebooks/{chapter.name}.html" for chapter in book.chapters()] + [
+    f"book/{name}.html" for name in ("index", "evidence", "glossary", "bibliography")
+]
+
+
+@pytest.fixture(scope="session")
+def site(executed):  # noqa: F811
+    return book.build()
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with sync_playwright() as playwright:
+        if not path and not os.path.exists(playwright.chromium.executable_path):
+            if os.environ.get("REQUIRE_BROWSER"):
+                pytest.fail("no Chromium on this machine, and REQUIRE_BROWSER is set; `make browser` installs it")
+            pytest.skip("no Chromium on this machine; `make browser` installs it")
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, address):
+    """Open a page; hand it over with the list of what went wrong."""
+    contexts = []
+
+    def open_page(path: str, width: int = 1200, scheme: str = "light"):
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        wrong = []
+
+        def guard(route):
+            if route.request.url.startswith(address):
+                return route.continue_()
+            wrong.append(f"request to {route.request.url}")
+            return route.abort()
+
+        context.route(re.compile(r"^https?://"), guard)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(f"script error: {error}"))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.goto(address + path)
+        page.wait_for_load_state("networkidle")
+        if page.locator(".math").count():
+            page.wait_for_selector("mjx-container", state="attached")
+        return page, wrong
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page_loads_offline_without_errors_or_raw_latex(visit, path):
+    page, wrong = visit(path)
+    assert wrong == []
+    page.wait_for_function("!window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)")
+    visible = page.evaluate(
+        """() => {
+          const body = document.querySelector('article').cloneNode(true);
+          body.querySelectorAll('pre, code, mjx-container, script').forEach(node => node.remove());
+          return body.textContent;
+        }"""
+    )
+    assert not re.search(r"\\(frac|log|det|mathbb|begin|lambda|text)\b|\$\$", visible)
+    assert "{glue" not in visible and "{ref}" not in visible and "{eq}" not in visible
+    assert page.locator("mjx-merror").count() == 0
+    assert page.locator("article h1").count() == 1
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page_fits_a_phone(visit, path):
+    page, _ = visit(path, width=390)
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+
+
+def test_every_figure_is_loaded_has_alt_text_and_a_caption(visit):
+    for path in PAGES:
+        page, _ = visit(path)
+        for figure in page.locator(".cell_output figure").all():
+            image = figure.locator("img")
+            assert image.get_attribute("alt") and figure.locator("figcaption").inner_text()
+            assert image.evaluate("image => image.complete && image.naturalWidth > 0")
+
+
+def test_toggles_open_and_close(visit):
+    page, wrong = visit("notebooks/dense.html")
+    source = page.locator("details.hide").first
+    assert not source.evaluate("details => details.open")
+    source.locator("summary").first.click()
+    assert source.evaluate("details => details.open")
+    proof = page.locator(".admonition.dropdown").first
+    body = proof.locator("p:not(.admonition-title)").first
+    assert not body.is_visible()
+    proof.locator(".toggle-button").click()
+    assert body.is_visible() and wrong == []
+
+
+def test_dark_mode_has_light_ink(visit):
+    page, _ = visit("notebooks/autoencoder.html", scheme="dark")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    filters = page.locator(".cell_output figure img").evaluate_all(
+        "images => images.map(image => [!!image.closest('.tag_photo'), getComputedStyle(image).filter])"
+    )
+    assert all(("invert" in style) != photo for photo, style in filters) and any(photo for photo, _ in filters)
+
+
+def test_search_finds_corollary_6(visit):
+    page, wrong = visit("search.html?q=Corollary+6")
+    page.wait_for_selector("#search-results li")
+    assert "Corollary 6" in page.locator("#search-results").inner_text() and wrong == []
+
+
+def test_links_between_pages_lead_somewhere(visit, site):
+    for path in PAGES:
+        page, _ = visit(path)
+        for link in page.locator("article a.internal").evaluate_all("links => links.map(link => link.href)"):
+            target, _, anchor = link.partition("#")
+            file = site / target.split("/", 3)[3]
+            assert file.exists(), f"{path} links to {link}"
+            assert not anchor or f'id="{anchor}"' in file.read_text(), f"{path} links to {link}"
+
+
+def test_the_page_claims_agrees_with_the_records(site):
+    table = ledger(load_claims(ROOT / "claims.yml"), store_for("paper"))
+    page = (site / "notebooks" / "claims.html").read_text()
+    assert shown(page) == dict(zip(table.id, table.verdict, strict=True))

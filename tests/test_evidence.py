@@ -1,0 +1,293 @@
+"""Statistics, the paper's tables, and that verdicts follow from records and from nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from entropy_lib.evidence import claims as ledger_module
+from entropy_lib.evidence import mathematics, paper, reanalysis
+from entropy_lib.evidence.claims import (
+    VERDICTS,
+    Claim,
+    InvalidClaim,
+    Verdict,
+    decide,
+    ledger,
+    load_claims,
+    render,
+    shown,
+)
+from entropy_lib.evidence.statistics import agreement, detectable, effect, holm, p_one_sided, sign_table
+from entropy_lib.experiments import autoencoder
+from entropy_lib.sweep.store import Store
+
+ROOT = Path(__file__).parents[1]
+samples = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=12)
+
+
+@given(samples)
+def test_effect_is_the_t_interval(values):
+    found = effect(np.array(values))
+    low, high = (
+        stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+        if np.ptp(values)
+        else (values[0],) * 2
+    )
+    assert found.mean == pytest.approx(np.mean(values)) and found.n == len(values)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_effect_of_one_value_knows_nothing_and_of_none_refuses():
+    assert effect(np.array([3.0])).low == -np.inf
+    with pytest.raises(ValueError, match="at least one"):
+        effect(np.array([]))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
+def test_holm_against_its_definition(p_values):
+    order = np.argsort(p_values)
+    expected, running = np.empty(len(p_values)), 0.0
+    for rank, index in enumerate(order):
+        running = max(running, (len(p_values) - rank) * p_values[index])
+        expected[index] = min(running, 1.0)
+    np.testing.assert_allclose(holm(p_values), expected)
+
+
+def test_holm_leaves_nan_out():
+    assert np.isnan(holm([0.01, np.nan])[1]) and holm([0.01, np.nan])[0] == pytest.approx(0.01)
+
+
+@given(samples, st.floats(-50, 50))
+def test_one_sided_p_values_are_complementary(values, threshold):
+    below, above = (p_one_sided(np.array(values), threshold, side) for side in ("below", "above"))
+    if np.ptp(values):
+        assert below + above == pytest.approx(1)
+    elif values[0] != threshold:
+        assert {below, above} == {0.0, 1.0}
+
+
+def test_sign_table_is_antisymmetric_and_finds_a_clear_difference():
+    rng = np.random.default_rng(0)
+    groups = {0.0: rng.normal(0, 1, 10), 1.0: rng.normal(9, 1, 10), 2.0: rng.normal(0, 1, 10)}
+    grid = sign_table(groups)
+    assert grid.loc[1.0, 0.0] == "+" and grid.loc[0.0, 1.0] == "-" and grid.loc[0.0, 2.0] == "."
+    assert agreement(grid, grid.T.replace({"+": "-", "-": "+"})) == 1
+    null = {float(k): rng.normal(0, 1, 10) for k in range(40)}
+    plain, corrected = (sign_table(null, 0.05, corrected=flag) for flag in (False, True))
+    assert (corrected != ".").sum().sum() < (plain != ".").sum().sum()
+
+
+def test_detectable_shift_is_detected_with_the_stated_power():
+    rng = np.random.default_rng(1)
+    sample = rng.normal(0, 2, 10)
+    shift = detectable(sample)
+    draws = rng.normal(shift, sample.std(ddof=1), (4000, 10))
+    power = np.mean(stats.ttest_1samp(draws, 0, axis=1, alternative="greater").pvalue < 0.05)
+    assert power == pytest.approx(0.8, abs=0.03)
+
+
+def test_the_papers_grids_are_antisymmetric():
+    for data in ("mnist", "cifar10"):
+        for measure in ("mse", "stopping_epoch"):
+            grid = paper.sign_grid(data, measure)[1]
+            assert grid.shape == (7, 7)
+            assert (grid.T.replace({"+": "-", "-": "+"}) == grid).all(axis=None)
+
+
+def test_the_papers_tables_are_complete():
+    one, two, three = paper.table_1(), paper.table_2(), paper.table_3()
+    assert len(one) == 9 and one.p_validation.between(0, 0.05).all() and one.p_train.notna().sum() == 1
+    assert len(two) == 126 and two.groupby(["model", "strategy", "layers"]).ngroups == 18
+    assert ((two.accuracy * 500).round(6) % 1 == 0).all()
+    assert len(three) == 7 and three.coefficient.tolist() == list(paper.COEFFICIENTS)
+    assert (one.base_validation < one.base_train).all()
+
+
+def test_best_of_six_null_against_a_direct_simulation():
+    rng = np.random.default_rng(5)
+    hits = []
+    for _ in range(1500):
+        groups = rng.standard_normal((7, 10))
+        p = stats.ttest_ind(groups[1:], groups[:1], axis=1, alternative="greater").pvalue
+        hits.append(p.min() < 0.05)
+    assert reanalysis.false_positive_rate() == pytest.approx(np.mean(hits), abs=0.03)
+
+
+# --- The ledger ------------------------------------------------------------------------------------
+
+
+def test_the_ledger_is_well_formed_and_every_check_it_names_exists():
+    claims = load_claims(ROOT / "claims.yml")
+    assert len(claims) > 60
+    for claim in claims:
+        if claim.test["kind"] in ("mathematics", "reanalysis"):
+            module = {"mathematics": mathematics, "reanalysis": reanalysis}[claim.test["kind"]]
+            assert callable(getattr(module, claim.test["check"]))
+    sections = {claim.section for claim in claims}
+    assert {"1", "3", "3.1", "3.2", "4.1", "4.2", "5", "5.1", "5.2", "5.3", "5.4", "5.5", "6"} <= sections
+
+
+BROKEN = {
+    "missing key": (lambda c: c.pop("quote"), "quote"),
+    "kind": (lambda c: c.update(kind="poetic"), "mathematical, statistical, empirical"),
+    "test": (lambda c: c.update(test={"kind": "vibes"}), "vibes"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_claims_are_refused(tmp_path, name):
+    entry = yaml.safe_load((ROOT / "claims.yml").read_text())[0]
+    change, message = BROKEN[name]
+    change(entry)
+    (tmp_path / "claims.yml").write_text(yaml.safe_dump([entry]))
+    with pytest.raises(InvalidClaim, match=message):
+        load_claims(tmp_path / "claims.yml")
+
+
+def outcomes_table(effect_by_latent: dict[int, float], scope="paper", seeds=10, noise=0.001) -> pd.DataFrame:
+    """Made-up outcomes: guided test MSE is the unguided one plus an effect."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for latent, shift in effect_by_latent.items():
+        for seed in range(seeds):
+            for c in autoencoder.COEFFICIENTS:
+                mse = 0.01 + (shift if c else 0.0) + noise * rng.standard_normal()
+                stop = 40 if c == 0 else 9
+                rows.append(
+                    {
+                        "data": "mnist",
+                        "scope": scope,
+                        "deviation": "d",
+                        "seed": seed,
+                        "latent": latent,
+                        "coefficient": c,
+                    }
+                    | autoencoder.PROTOCOL_VARIABLES
+                    | {"test_mse": mse, "validation_mse": mse, "stopping_epoch": stop + rng.integers(0, 2)}
+                )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def records(monkeypatch):
+    """Let the ledger see a given table of outcomes."""
+
+    def use(table: pd.DataFrame):
+        monkeypatch.setitem(ledger_module.OUTCOMES, "autoencoder", lambda store: table)
+        return Store("nowhere")
+
+    return use
+
+
+def paired(**arguments) -> Claim:
+    test = {"kind": "paired", "experiment": "autoencoder", "data": "mnist", "measure": "test_mse"} | arguments
+    return Claim("x", "5.2", "here", "lower", "empirical", "MSE", "below 0", test)
+
+
+ALL = dict.fromkeys(autoencoder.PAPER_LATENTS, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "quantifier", "status"),
+    [
+        (dict.fromkeys(ALL, -0.005), "all", "holds"),
+        (dict.fromkeys(ALL, 0.005), "all", "fails"),
+        (ALL | {20: -0.005, 60: 0.005}, "all", "partly"),
+        (ALL | {20: -0.005}, "any", "holds"),
+        (ALL | {20: -0.005}, 0.1, "holds"),
+        (ALL, "all", "undecided"),
+    ],
+)
+def test_verdicts_follow_the_records(records, shifts, quantifier, status):
+    store = records(outcomes_table(shifts))
+    verdict = decide(paired(claimed="below", threshold=0.0, quantifier=quantifier), store)
+    assert verdict.status == status and verdict.scope == "paper"
+    assert verdict.interval[0] <= verdict.effect <= verdict.interval[1]
+    assert status != "undecided" or "power 0.8" in verdict.note
+
+
+def test_quick_records_decide_nothing(records):
+    claim = paired(claimed="below", threshold=0.0)
+    assert decide(claim, records(outcomes_table(ALL, scope="quick"))).status == "not tested"
+    assert decide(claim, records(pd.DataFrame())).status == "not tested"
+
+
+def test_a_reduced_record_says_so_and_cannot_refute_existence(records):
+    store = records(outcomes_table({20: 0.005, 60: 0.005}, seeds=3, noise=1e-5))
+    every, some = (decide(paired(claimed="below", threshold=0.0, quantifier=q), store) for q in ("all", "any"))
+    assert every.status == "fails" and some.status == "undecided"
+    assert "3 of 10 seeds" in every.scope and "2 of 7 latent dimensions" in every.scope
+
+
+def test_the_coefficient_is_chosen_on_validation_and_judged_on_test(records):
+    table = outcomes_table(dict.fromkeys(ALL, 0.005))
+    lucky = table.coefficient == 0.1
+    table.loc[lucky, "validation_mse"] = 0.0  # best on validation, worse on test
+    table.loc[table.coefficient == 1.0, "test_mse"] = 0.0  # best on test: must not be picked
+    verdict = decide(paired(claimed="below", threshold=0.0, choose_by="validation_mse"), records(table))
+    assert verdict.status == "fails" and "λ 0.1" in verdict.note
+
+
+def test_ratio_level_spread_signs_and_fewer_dimensions(records):
+    store = records(outcomes_table(dict.fromkeys(ALL, 0.005), noise=1e-5))
+    base = {"experiment": "autoencoder", "data": "mnist"}
+
+    def found(kind, **arguments) -> Verdict:
+        test = {"kind": kind} | base | arguments
+        return decide(Claim("x", "5.2", "", "", "empirical", "", "", test), store)
+
+    def verdict(kind, **arguments) -> str:
+        return found(kind, **arguments).status
+
+    ratio = {"measure": "stopping_epoch", "statistic": "ratio", "claimed": "below"}
+    assert verdict("paired", **ratio, threshold=0.3) == "holds"
+    assert verdict("paired", **ratio, threshold=0.2) == "fails"
+    assert verdict("level", measure="stopping_epoch", coefficients=[0.1, 1.0], low=8, high=11) == "holds"
+    assert verdict("level", measure="stopping_epoch", coefficients=[0.0], low=8, high=11) == "fails"
+    assert verdict("spread", measure="test_mse", threshold=0.1) == "holds"
+    assert verdict("spread", measure="test_mse", threshold=1e-9) == "fails"
+    assert verdict("fewer_dimensions", measure="test_mse") == "fails"
+    # λ = 0 below all others, which are alike: 12 of 42 cells; the paper's Fig. 3(b) has 34.
+    theirs = paper.sign_grid("mnist", "mse")[1]
+    ours = theirs.copy()
+    ours.iloc[1:, 1:] = "."
+    share = found("signs", measure="test_mse", paper_measure="mse", threshold=0.9).effect
+    assert share == pytest.approx(agreement(ours, theirs), abs=0.1)
+
+
+def test_the_page_shows_what_the_ledger_says():
+    table = ledger(load_claims(ROOT / "claims.yml"), Store("nowhere"))
+    assert set(table.verdict) <= set(VERDICTS)
+    page = render(table)._repr_html_()
+    assert shown(page) == dict(zip(table.id, table.verdict, strict=True))
+    assert shown(page.replace('data-verdict="holds"', 'data-verdict="fails"')) != shown(page)
+
+
+@pytest.mark.parametrize(
+    ("check", "false_version"),
+    [
+        ("determinant_of_completion", lambda weight: weight.new_zeros(weight.shape[:-2]) + 1.0),
+        ("theorem_3", None),
+    ],
+)
+def test_a_mathematical_check_can_fail(monkeypatch, check, false_version):
+    """Break what a check relies on: its verdict must change."""
+    before = getattr(mathematics, check)()[0]
+    if false_version:
+        monkeypatch.setattr(mathematics, "dense_entropy_change", false_version)
+    else:
+        monkeypatch.setattr(mathematics, "complete_dense", lambda weight: weight)
+    assert getattr(mathematics, check)()[0] != before
+
+
+def test_a_verdict_outside_the_vocabulary_is_refused(monkeypatch):
+    monkeypatch.setitem(ledger_module._TESTS, "pending", lambda store, **_: Verdict("maybe", ""))
+    claim = Claim("x", "5", "", "", "empirical", "", "", {"kind": "pending"})
+    with pytest.raises(ValueError, match="maybe"):
+        ledger([claim], Store("nowhere"))

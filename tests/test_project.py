@@ -1,0 +1,197 @@
+"""The house: pins agree, floors hold, derivations need SymPy alone, data and errors are what they say."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from entropy_lib import cli, data
+from entropy_lib.files import digest, source_hash, write_atomically
+
+ROOT = Path(__file__).parents[1]
+THEORY = ["entropy", "dense", "convolutions", "corollary-6", "losses", "limits"]
+
+
+def pins(path: str) -> dict[str, str]:
+    lines = (ROOT / path).read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+def test_conda_and_pip_have_the_same_versions():
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in dependencies if isinstance(entry, dict))
+    assert dict(pin.split("==") for pin in pip) == pins("requirements.txt")
+
+
+def test_constraints_hold_every_requirement_at_its_pin():
+    constraints = {name.lower().replace("_", "-"): version for name, version in pins("constraints.txt").items()}
+    for name, version in pins("requirements.txt").items():
+        if name != "ruff":
+            assert constraints[name.lower().replace("_", "-")] == version, name
+
+
+def test_requirements_cover_what_pyproject_declares():
+    text = (ROOT / "pyproject.toml").read_text()
+    named = {re.split(r"[<>=]", name)[0] for name in re.findall(r'"([A-Za-z][\w.-]*(?:[<>=]+[\w.]+)?)"', text)}
+    declared = {name for name in named if name in pins("requirements.txt")}
+    assert set(pins("requirements.txt")) == declared
+
+
+# A module may import from its own floor or from those below it.
+FLOORS = [
+    {"files"},
+    {"theory", "data"},
+    {"sweep", "guidance", "plots"},
+    {"flow", "experiments", "evidence"},
+    {"book"},
+    {"cli"},
+]
+
+
+def test_imports_go_downstairs():
+    floor = {name: level for level, names in enumerate(FLOORS) for name in names}
+    for path in (ROOT / "entropy_lib").rglob("*.py"):
+        own = path.relative_to(ROOT / "entropy_lib").parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("entropy_lib."):
+                imported = node.module.split(".")[1]
+                assert floor[imported] <= floor[own], f"{path.name} imports {node.module}"
+
+
+def test_theory_imports_nothing_else_of_ours_and_sweep_knows_no_entropy():
+    for folder, forbidden in (
+        ("theory", r"entropy_lib\.(?!theory)"),
+        ("sweep", r"entropy_lib\.(theory|guidance|flow|data)"),
+    ):
+        for path in (ROOT / "entropy_lib" / folder).glob("*.py"):
+            assert not re.search(rf"^\s*(from|import) {forbidden}", path.read_text(), re.M), path
+
+
+def live_cells(name: str) -> list[str]:
+    notebook = jupytext.read(ROOT / "notebooks" / f"{name}.md")
+    return [cell.source for cell in notebook.cells if "live" in cell.metadata.get("tags", [])]
+
+
+@pytest.mark.parametrize("name", THEORY)
+def test_derivations_run_with_sympy_alone(name):
+    """In a fresh process, in order, with every other third-party import refused."""
+    cells = live_cells(name)
+    assert len(cells) >= 8
+    program = "\n".join(
+        [
+            "import sys, sympy",
+            "class Refuse:",
+            "    def find_spec(self, name, path=None, target=None):",
+            "        if name.split('.')[0] in {'torch', 'numpy', 'scipy', 'matplotlib', 'pandas', 'entropy_lib'}:",
+            "            raise ImportError(f'a derivation imports {name}')",
+            "sys.meta_path.insert(0, Refuse())",
+            *cells,
+        ]
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert finished.stdout.count("✓") >= 8
+
+
+@pytest.mark.parametrize("name", THEORY + ["autoencoder"])
+def test_every_chapter_has_two_exercises_with_solutions(name):
+    text = (ROOT / "notebooks" / f"{name}.md").read_text()
+    exercises = re.findall(r"\{exercise-start\}\n:label: (\S+)", text)
+    assert len(exercises) >= 2 and exercises == re.findall(r"\{solution-start\} (\S+)", text)
+
+
+def test_a_false_step_fails():
+    check = live_cells("dense")[0]
+    program = check + '\ncheck(1 == 2, "one is two")'
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert finished.returncode != 0 and "this step is false: one is two" in finished.stderr
+
+
+def test_importing_the_library_or_its_plots_needs_no_torch():
+    program = "import sys, entropy_lib.plots, entropy_lib.evidence.paper; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_no_outputs_are_committed():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert not [name for name in tracked if name.endswith(".ipynb")]
+
+
+def test_write_atomically_leaves_nothing_behind_on_failure(tmp_path):
+    target = tmp_path / "deep" / "file"
+    write_atomically(target, lambda path: path.write_text("old"))
+
+    def fail(path):
+        path.write_text("half")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        write_atomically(target, fail)
+    assert target.read_text() == "old" and [p.name for p in target.parent.iterdir()] == ["file"]
+
+
+def test_digest_separates_its_parts():
+    assert digest("ab", "c") != digest("a", "bc") and len(digest("x")) == 16 and source_hash() == source_hash()
+
+
+def test_digits_have_disjoint_splits_in_the_unit_interval():
+    digits = data.load("digits")
+    assert [len(digits.labels[split]) for split in ("train", "validation", "test")] == [1197, 300, 300]
+    images = torch.cat(list(digits.images.values()))
+    assert images.shape == (1797, 1, 8, 8) and images.min() == 0 and images.max() == 1
+    assert digits.flat("test").shape == (300, 64)
+
+
+def test_missing_mnist_names_the_command(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENTROPY_DATA", str(tmp_path))
+    data.load.cache_clear()
+    with pytest.raises(data.MissingData, match="entropy-book data mnist"):
+        data.load("mnist")
+    with pytest.raises(KeyError, match="digits, mnist"):
+        data.load("imagenet")
+
+
+COMMANDS = {
+    "no arguments": ([], 2, "Usage"),
+    "help": (["--help"], 0, "sweep"),
+    "records": (["records", "results"], 0, "are valid"),
+    "data": (["data", "digits"], 0, "UCI"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words, status, text = COMMANDS[name]
+    result = CliRunner().invoke(cli.app, words)
+    assert result.exit_code == status and text in result.output
+
+
+MISTAKES = {
+    "chapter": (["run", "autoencodre"], "autoencoder, claims"),
+    "profile": (["run", "autoencoder", "--profile", "huge"], "quick, laptop, paper"),
+    "parameter": (["run", "autoencoder", "-p", "sedes=3"], "device, profile, seeds"),
+    "assignment": (["run", "autoencoder", "-p", "seeds"], "name=value"),
+    "experiment": (["sweep", "cnn"], "autoencoder"),
+    "sweep profile": (["sweep", "autoencoder", "--profile", "huge"], "quick, laptop, paper"),
+    "records": (["records", "nowhere"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_one_line_that_lists_the_right_words(name, monkeypatch, capsys):
+    words, text = MISTAKES[name]
+    monkeypatch.setattr(sys, "argv", ["entropy-book", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1 and error.startswith("error: ") and text in error and error.count("\n") == 1

@@ -1,0 +1,294 @@
+"""Trials, stacks, the store and the engine's contract, on the embedded digits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import entropy_lib as el
+from entropy_lib.data import load
+from entropy_lib.experiments import autoencoder
+from entropy_lib.sweep.run import machine, run
+from entropy_lib.sweep.stopping import EarlyStopping
+from entropy_lib.sweep.store import InvalidRecord, StackResult, Store
+from entropy_lib.sweep.trial import Trial, stacks
+
+PROVENANCE = {**machine(), "source": "0" * 16, "started": "2026-01-01T00:00:00+00:00", "wall_seconds": 1.0}
+
+
+def digits_trials(horizon=3, coefficients=(0.0, 1e-3, 10.0), seeds=(0, 1), latent=6, **protocol) -> list[Trial]:
+    data = load("digits")
+    shared = {"latent": latent, "horizon": horizon, **autoencoder.PROTOCOL_VARIABLES, **protocol}
+    return [
+        Trial.of("autoencoder", 1, "digits", data.fingerprint, seed, coefficient=c, **shared)
+        for seed in seeds
+        for c in coefficients
+    ]  # fmt: skip
+
+
+def train(trials, dtype=torch.float64) -> pd.DataFrame:
+    return autoencoder.train_stack(trials, "cpu", lambda: None, dtype).curves
+
+
+def plain_loop(trial: Trial) -> list[float]:
+    """The same training as a user would write it: one nn.Module, torch's Adam, the public loss."""
+    data = load("digits")
+    pixels = data.flat("train", dtype=torch.float64)
+    generator = torch.Generator().manual_seed(trial.seed)
+    latent = trial["latent"]
+    model = nn.Sequential(nn.Linear(64, latent), nn.Sigmoid(), nn.Linear(latent, 64), nn.Sigmoid()).double()
+    with torch.no_grad():
+        for parameter, bound in zip(model.parameters(), [64**-0.5] * 2 + [latent**-0.5] * 2, strict=True):
+            shape = parameter.shape if parameter.ndim == 2 else (1, *parameter.shape)
+            parameter.copy_(((2 * torch.rand(shape, generator=generator) - 1) * bound).reshape(parameter.shape))
+    optimiser = torch.optim.Adam(model.parameters(), lr=trial["rate"])
+    order = torch.Generator().manual_seed(1_000_003 + trial.seed)
+    test = data.flat("test", dtype=torch.float64)
+    curve = [float((model(test) - test).square().mean().detach())]
+    for _ in range(trial["horizon"]):
+        for batch in torch.randperm(len(pixels), generator=order).split(trial["batch"]):
+            if len(batch) < trial["batch"]:
+                continue
+            loss = (model(pixels[batch]) - pixels[batch]).square().mean()
+            if trial["coefficient"]:
+                loss = loss + trial["coefficient"] * el.DenseEntropyLoss(1.0, trial["form"], trial["eps"])(
+                    model[0].weight
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        curve.append(float((model(test) - test).square().mean().detach()))
+    return curve
+
+
+@pytest.mark.parametrize("form", ["log", "reciprocal"])
+def test_a_stacked_trial_gives_the_curve_of_the_plain_loop(form):
+    trials = digits_trials(form=form)
+    curves = train(trials)
+    for trial in trials:
+        mine = curves[curves.trial == trial.id].test_mse.to_numpy()
+        np.testing.assert_allclose(mine, plain_loop(trial), rtol=1e-9)
+
+
+@pytest.mark.parametrize("init", ["torch", "glorot"])
+def test_a_stacked_trial_gives_the_curve_of_the_same_trial_alone(init):
+    trials = digits_trials(init=init)
+    together = train(trials)
+    for trial in trials:
+        alone = train([trial])
+        stacked = together[together.trial == trial.id].reset_index(drop=True)
+        pd.testing.assert_frame_equal(stacked, alone, rtol=1e-9, atol=1e-12)
+
+
+def test_coefficients_of_a_seed_share_their_start_and_seeds_do_not():
+    curves = train(digits_trials())
+    start = curves[curves.epoch == 0].validation_mse.to_numpy().reshape(2, 3)
+    assert (start[:, :1] == start).all() and start[0, 0] != start[1, 0]
+
+
+def test_divergence_is_an_outcome(tmp_path):
+    trials = digits_trials(coefficients=(0.0, 1e-3), seeds=(0,), rate=1e38)
+    store = Store(tmp_path)
+    run(trials, autoencoder.train_stack, store, autoencoder.stack_by, autoencoder.scope, progress=False)
+    outcomes = autoencoder.outcomes(store)
+    assert outcomes.diverged.any() and not outcomes.stopping_epoch.isna().any()
+    assert store.validate() == []
+
+
+def test_run_skips_what_has_a_record_and_stacks_only_the_rest(tmp_path):
+    store, trained = Store(tmp_path), []
+
+    def remember(stack, device, tick):
+        trained.append([trial.id for trial in stack])
+        return autoencoder.train_stack(stack, device, tick)
+
+    first, every = digits_trials(horizon=1, seeds=(0,)), digits_trials(horizon=1)
+    arguments = (remember, store, autoencoder.stack_by, autoencoder.scope)
+    assert run(first, *arguments, progress=False) == 3
+    assert run(every, *arguments, progress=False) == 3
+    assert run(every, *arguments, progress=False) == 0
+    assert trained[1] == [trial.id for trial in every if trial.seed == 1]
+    assert store.finished("autoencoder") == {trial.id for trial in every}
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from tests.test_sweep import digits_trials
+from entropy_lib.experiments import autoencoder
+from entropy_lib.sweep.run import run
+from entropy_lib.sweep.store import Store
+def slowly(stack, device, tick):
+    Path(sys.argv[1], "log").open("a").write(f"{stack[0]['latent']}\\n")
+    time.sleep(1.0)
+    return autoencoder.train_stack(stack, device, tick)
+trials = [trial for latent in (4, 5, 6) for trial in digits_trials(horizon=1, seeds=(0,), latent=latent)]
+run(trials, slowly, Store(sys.argv[1]), autoencoder.stack_by, autoencoder.scope, progress=False)
+"""
+
+
+def test_kill_9_loses_at_most_one_stack_and_repeats_none(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    process = subprocess.Popen(command)
+    deadline = time.time() + 60
+    while not list(tmp_path.glob("autoencoder/*.parquet")) and time.time() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = len(list(tmp_path.glob("autoencoder/*.parquet")))
+    assert 1 <= finished < 3
+    subprocess.run(command, check=True)
+    log = (tmp_path / "log").read_text().split()
+    store = Store(tmp_path)
+    assert len(store.files("autoencoder")) == 3 and store.validate() == []
+    assert len(log) - 3 <= 1 and log[:finished] == ["4", "5", "6"][:finished]
+    assert sorted(set(log)) == ["4", "5", "6"] and log.count("4") == 1
+
+
+def test_identity_changes_with_everything_that_changes_the_meaning():
+    base = digits_trials()[0]
+    described = base.describe()
+    changed = [
+        {**described, "seed": 7}, {**described, "protocol": 2}, {**described, "fingerprint": "x"},
+        {**described, "config": {**described["config"], "batch": 64}},
+    ]  # fmt: skip
+    ids = {base.id}
+    for each in changed:
+        config = each.pop("config")
+        ids.add(Trial.of(**each, **config).id)
+    assert len(ids) == 5
+    again = Trial.of(**{k: v for k, v in described.items() if k != "config"}, **described["config"])
+    assert again == base and again.id == base.id
+
+
+def test_stacks_keep_order_and_lose_nothing():
+    trials = digits_trials(latent=4) + digits_trials(latent=5)
+    groups = stacks(trials, lambda trial: trial["latent"])
+    assert [len(group) for group in groups] == [6, 6] and sum(groups, []) == trials
+
+
+def small_store(root) -> tuple[Store, list[Trial]]:
+    store, trials = Store(root), digits_trials(horizon=1, seeds=(0,))
+    curves = pd.DataFrame({"trial": [t.id for t in trials for _ in (0, 1)], "epoch": [0, 1] * 3, "loss": range(6)})
+    store.write(trials, StackResult(curves, {"a": np.arange(3)}), [("quick", "digits")] * 3, PROVENANCE)
+    return store, trials
+
+
+def test_store_gives_back_what_was_written(tmp_path):
+    store, trials = small_store(tmp_path)
+    table = store.trials("autoencoder")
+    assert table.trial.tolist() == [trial.id for trial in trials]
+    assert table.coefficient.tolist() == [0.0, 1e-3, 10.0] and set(table.scope) == {"quick"}
+    assert store.curves("autoencoder").loss.tolist() == list(range(6))
+    assert store.artefacts(table.file[0], "autoencoder")["a"].tolist() == [0, 1, 2]
+    assert store.validate() == []
+    assert Store(tmp_path / "none").trials("autoencoder").empty
+
+
+def _rewrite(path, change):
+    table = pq.read_table(path)
+    metadata = json.loads(table.schema.metadata[b"entropy_lib"])
+    table = change(metadata, table) or table
+    pq.write_table(table.replace_schema_metadata({b"entropy_lib": json.dumps(metadata)}), path)
+
+
+FAULTS = {
+    "schema": (lambda m, t: m.update(schema=99), "schema 99"),
+    "provenance": (lambda m, t: m["provenance"].pop("torch"), "provenance lacks torch"),
+    "identity": (lambda m, t: m["trials"][0]["config"].update(batch=1), "does not match its description"),
+    "scope": (lambda m, t: m["trials"][0].update(scope="huge"), "scope 'huge'"),
+    "deviation": (lambda m, t: m["trials"][0].update(scope="reduced", deviation=""), "name its deviation"),
+    "epochs": (lambda m, t: t.slice(1), "epochs 0 to 1"),
+    "trials": (lambda m, t: t.slice(0, 4), "disagree"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_validator_names_the_fault(tmp_path, name):
+    store, _ = small_store(tmp_path)
+    change, message = FAULTS[name]
+    _rewrite(store.files("autoencoder")[0], lambda m, t: x if isinstance(x := change(m, t), type(t)) else None)
+    (fault,) = store.validate()
+    assert message in fault
+
+
+def test_validator_finds_doubled_trials_and_broken_files(tmp_path):
+    store, _ = small_store(tmp_path)
+    path = store.files("autoencoder")[0]
+    path.with_name("copy.parquet").write_bytes(path.read_bytes())
+    assert "is also in" in store.validate()[0]
+    path.with_name("copy.parquet").write_bytes(b"PAR1 but no")
+    assert "not a Parquet file" in store.validate()[0]
+
+
+def test_large_artefacts_are_refused(tmp_path):
+    store, trials = small_store(tmp_path)
+    curves = store.curves("autoencoder")
+    with pytest.raises(InvalidRecord, match="more than 1,000,000"):
+        store.write(trials, StackResult(curves, {"a": np.zeros(200_000)}), [("quick", "")] * 3, PROVENANCE)
+
+
+def brute_force_stop(values, patience, margin):
+    """Walk the definition: an improvement beats the best so far by more than the margin."""
+    best, since = float("inf"), 0
+    best_epoch = 0
+    for epoch, value in enumerate(values, 1):
+        if value < best - margin:
+            best, since, best_epoch = value, 0, epoch
+        else:
+            since += 1
+        if since == patience:
+            return epoch, best_epoch, False
+    return len(values), best_epoch, True
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=60), st.integers(1, 8), st.integers(0, 2))
+def test_early_stopping_against_brute_force(values, patience, margin):
+    stop = EarlyStopping(patience, margin)(np.array(values, dtype=float))
+    assert (stop.epoch, stop.best_epoch, stop.censored) == brute_force_stop(values, patience, margin)
+
+
+def test_early_stopping_with_a_relative_tolerance_and_nan():
+    falling = 0.99 ** np.arange(30)
+    assert EarlyStopping(3, 0.001, relative=True)(falling).censored
+    assert EarlyStopping(3, 0.1, relative=True)(falling).epoch == 4
+    stop = EarlyStopping(2)(np.array([1.0, np.nan, np.nan, 0.5]))
+    assert (stop.epoch, stop.best_epoch) == (3, 1)
+
+
+def test_outcomes_apply_the_rule_to_the_stored_curve(tmp_path):
+    trials, store = digits_trials(horizon=12, rate=0.05), Store(tmp_path)
+    run(trials, autoencoder.train_stack, store, autoencoder.stack_by, autoencoder.scope, progress=False)
+    curves = store.curves("autoencoder")
+    rule = EarlyStopping(2)
+    for row in autoencoder.outcomes(store, rule).itertuples():
+        curve = curves[curves.trial == row.trial].set_index("epoch")
+        stop = rule(curve.validation_mse[1:].to_numpy())
+        assert (row.stopping_epoch, row.best_epoch, row.censored) == (stop.epoch, stop.best_epoch, stop.censored)
+        assert row.test_mse == curve.test_mse[stop.epoch] and row.best_test_mse == curve.test_mse[stop.best_epoch]
+        unguided = curves[curves.trial == next(t.id for t in trials if t.seed == row.seed and t["coefficient"] == 0)]
+        target = unguided.set_index("epoch").test_mse[autoencoder.QUALITY_EPOCH]
+        reached = curve.index[curve.test_mse <= target]
+        assert row.epochs_to_quality == (reached[0] if len(reached) else 13)
+    best = autoencoder.outcomes(store, rule, at="best")
+    assert (best.test_mse == best.best_test_mse).all()
+
+
+def test_grid_refuses_what_it_does_not_know():
+    with pytest.raises(KeyError, match="quick, laptop, paper"):
+        autoencoder.grid("huge")
+    with pytest.raises(KeyError, match="batch, rate, init, form, eps"):
+        autoencoder.grid("quick", batchsize=3)
+    with pytest.raises(ValueError, match="'torch' or 'glorot'"):
+        train(digits_trials(init="he", horizon=1))
