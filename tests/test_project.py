@@ -121,6 +121,26 @@ def test_importing_the_library_or_its_plots_needs_no_torch():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_the_public_names_need_only_what_the_package_requires():
+    """`pip install .` brings torch, numpy, pandas and matplotlib; importing must ask for no more."""
+    extra = {"scipy", "sklearn", "statsmodels", "pyarrow", "yaml", "tqdm", "typer", "sympy", "IPython", "papermill"}
+    program = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {extra!r}:
+            raise ImportError(name)
+import torch, pandas
+sys.meta_path.insert(0, Refuse())
+import entropy_lib
+for name in entropy_lib.__all__:
+    getattr(entropy_lib, name)
+entropy_lib.entropy_flow(torch.nn.Linear(3, 2))
+"""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr[-1000:]
+
+
 def test_no_outputs_are_committed():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
     assert not [name for name in tracked if name.endswith(".ipynb")]
@@ -179,7 +199,7 @@ def test_commands(name, monkeypatch):
 MISTAKES = {
     "chapter": (["run", "autoencodre"], "autoencoder, claims"),
     "profile": (["run", "autoencoder", "--profile", "huge"], "quick, laptop, paper"),
-    "parameter": (["run", "autoencoder", "-p", "sedes=3"], "device, profile, seeds"),
+    "parameter": (["run", "autoencoder", "-p", "sedes=3"], "device, latents, profile, seeds"),
     "assignment": (["run", "autoencoder", "-p", "seeds"], "name=value"),
     "experiment": (["sweep", "cnn"], "autoencoder"),
     "sweep profile": (["sweep", "autoencoder", "--profile", "huge"], "quick, laptop, paper"),

@@ -47,11 +47,9 @@ def conv_matrix(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
     Raises:
         TypeError, ValueError: as :func:`conv_entropy_change`.
     """
-    kernel = checked(kernel, "kernel", "(..., p, q)")
-    length, width = checked_size(input_size, kernel)
+    kernel, (length, width), k, m = _offsets(kernel, input_size)
     p, q = kernel.shape[-2:]
-    k, m, tap = _offsets(length, width, p, q)
-    index = torch.where(tap, k * q + m, _ZERO)[: length - p + 1, : width - q + 1]
+    index = _tap_index(k, m, p, q)[: length - p + 1, : width - q + 1]
     return _fill(kernel, index.reshape(-1, length * width))
 
 
@@ -71,11 +69,9 @@ def complete_conv(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
     Raises:
         TypeError, ValueError: as :func:`conv_entropy_change`.
     """
-    kernel = checked(kernel, "kernel", "(..., p, q)")
-    length, width = checked_size(input_size, kernel)
+    kernel, (length, width), k, m = _offsets(kernel, input_size)
     p, q = kernel.shape[-2:]
-    k, m, tap = _offsets(length, width, p, q)
-    index = torch.where(tap, k * q + m, _ZERO)
+    index = _tap_index(k, m, p, q)
     # The rows that Eq. 16 adds below each B_j, then those that Eq. 17 adds below all.
     index[:, width - q + 1 :] = torch.where((k >= 0) & (k < p) & (m == 0), _ONE, _ZERO)[:, width - q + 1 :]
     index[length - p + 1 :] = torch.where((k == 0) & (m == 0), _ONE, _ZERO)[length - p + 1 :]
@@ -86,12 +82,19 @@ def complete_conv(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
 _ZERO, _ONE = -2, -1
 
 
-def _offsets(length: int, width: int, p: int, q: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Column pixel minus row pixel, down (k) and across (m), over `(l, w, l, w)`; and whether c_km exists."""
+def _offsets(kernel: Tensor, input_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int], Tensor, Tensor]:
+    """The checked arguments, and column pixel minus row pixel, down (k) and across (m), over `(l, w, l, w)`."""
+    kernel = checked(kernel, "kernel", "(..., p, q)")
+    length, width = checked_size(input_size, kernel)
     i, a = torch.arange(length).view(-1, 1, 1, 1), torch.arange(length).view(1, 1, -1, 1)
     j, b = torch.arange(width).view(1, -1, 1, 1), torch.arange(width).view(1, 1, 1, -1)
     k, m = torch.broadcast_tensors(a - i, b - j)
-    return k, m, (k >= 0) & (k < p) & (m >= 0) & (m < q)
+    return kernel, (length, width), k, m
+
+
+def _tap_index(k: Tensor, m: Tensor, p: int, q: int) -> Tensor:
+    """Flat index of c_km where it exists, else of zero."""
+    return torch.where((k >= 0) & (k < p) & (m >= 0) & (m < q), k * q + m, _ZERO)
 
 
 def _fill(kernel: Tensor, index: Tensor) -> Tensor:
