@@ -68,11 +68,14 @@ class Chapter:
         files = sorted(path for read in reads for path in _files_below(ROOT / read))
         # Records are immutable: their names stand for them. Other files are small.
         seen = [path.name if path.suffix in (".parquet", ".npz") else path.read_text() for path in files]
-        return digest(json.dumps([code, dict(parameters), library, seen], sort_keys=True))
+        elsewhere = os.environ.get("ENTROPY_RESULTS", "")
+        return digest(json.dumps([code, dict(parameters), library, seen, elsewhere], sort_keys=True))
 
 
 def _files_below(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [child for child in path.rglob("*") if child.is_file()]
+    """Dotfiles are left out: a killed write may have left a temporary one."""
+    children = [path] if path.is_file() else path.rglob("*")
+    return [child for child in children if child.is_file() and not child.name.startswith(".")]
 
 
 def chapters(names: Iterable[str] = ()) -> list[Chapter]:
@@ -177,9 +180,17 @@ def staged(chapter: Chapter) -> nbformat.NotebookNode:
     """The current source with the outputs of its last run, and a line of origin under each figure.
 
     Raises:
-        BookError: a figure has no caption or no alternative text.
+        BookError: the chapter has not been run or has changed since, or a figure has no caption or
+            no alternative text.
     """
+    if not chapter.executed.exists():
+        raise BookError(f"chapter {chapter.name!r} has not been run; `entropy-book run {chapter.name}` does it")
     executed = nbformat.read(chapter.executed, as_version=4)
+    made = executed.metadata["entropy_book"]
+    if made["key"] != chapter.key(made["parameters"]):
+        raise BookError(
+            f"chapter {chapter.name!r} has changed since it ran; `entropy-book run {chapter.name}` renews it"
+        )
     ran = [
         c for c in executed.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])
     ]
@@ -194,7 +205,7 @@ def staged(chapter: Chapter) -> nbformat.NotebookNode:
         figures = [output for output in cell.outputs if _is_figure(output)]
         if figures:
             _check_described(chapter, cell)
-            cells.append(_origin(chapter, figures[-1], executed.metadata["entropy_book"]))
+            cells.append(_origin(chapter, figures[-1], made))
     notebook.cells = cells
     return notebook
 

@@ -167,6 +167,8 @@ def picture() -> None:
 
     store = store_for("paper")
     outcomes = autoencoder.outcomes(store)
+    for name, value in autoencoder.PROTOCOL_VARIABLES.items():
+        outcomes = outcomes[outcomes[name] == value] if len(outcomes) else outcomes
     if outcomes.empty:
         raise FileNotFoundError(f"there are no autoencoder records in {store.root}")
     plots.use_style()

@@ -75,8 +75,8 @@ class DenseEntropyLoss(_EntropyLoss):
 
     Calling it with a weight `(..., N, d)` or a list of weights gives a scalar. The log form is
     `+inf` at a singular square part and has no gradient there. The reciprocal form has gradient
-    zero wherever |det W| underflows, which for default initialisation happens from about d = 60:
-    see the chapter on the losses.
+    zero wherever |det W| underflows: at PyTorch's default initialisation of a layer with 784 inputs,
+    from d = 60 on (see the chapter on the losses).
 
     Raises:
         ValueError: unknown form, `eps` not positive, a coefficient too many or too few, and what
@@ -100,8 +100,8 @@ def dense_penalty(weight: Tensor, form: Form, eps: float) -> Tensor:
         return -log_abs_det(square)
     with torch.no_grad():
         singular = log_abs_det(square).isneginf()
-    # det is constant to first order where rank < k - 1, and slogdet's gradient is NaN there:
-    # exactly singular matrices are taken out of the graph and keep the value 1/eps.
+    # At a singular matrix |det| has gradient 0 (rank < k - 1) or a kink with subgradient 0, where
+    # slogdet gives NaN: such matrices are taken out of the graph and keep the value 1/eps.
     identity = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
     regular = log_abs_det(torch.where(singular[..., None, None], identity, square))
     # The bound keeps e^L and its gradient finite; the loss there is 1e-35 and its gradient zero.

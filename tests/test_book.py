@@ -89,6 +89,18 @@ def test_a_figure_without_caption_or_alt_text_is_refused(tmp_path, monkeypatch):
         book.staged(chapter)
 
 
+def test_staging_refuses_what_has_not_run_or_has_changed(tmp_path, monkeypatch):
+    chapter = made(tmp_path, monkeypatch, "```{code-cell} python3\nx = 1\n```")
+    with pytest.raises(book.BookError, match="has not been run; `entropy-book run mine`"):
+        book.staged(chapter)
+    book._execute("mine", {})
+    book.staged(chapter)
+    source = book.SOURCES / "mine.md"
+    source.write_text(source.read_text().replace("x = 1", "x = 2"))
+    with pytest.raises(book.BookError, match="has changed since it ran"):
+        book.staged(book.Chapter("mine"))
+
+
 def test_every_figure_of_the_book_states_its_origin(executed):
     figures = 0
     for name in executed:

@@ -211,6 +211,9 @@ FAULTS = {
     "deviation": (lambda m, t: m["trials"][0].update(scope="reduced", deviation=""), "name its deviation"),
     "epochs": (lambda m, t: t.slice(1), "epochs 0 to 1"),
     "trials": (lambda m, t: t.slice(0, 4), "disagree"),
+    "description": (lambda m, t: m.pop("provenance"), "not JSON with schema"),
+    "trial": (lambda m, t: m["trials"][0].pop("seed"), "lacks seed"),
+    "horizon": (lambda m, t: m["trials"][0]["config"].pop("horizon"), "lacks its horizon"),
 }
 
 
@@ -232,9 +235,20 @@ def test_validator_finds_doubled_trials_and_broken_files(tmp_path):
     assert "not a Parquet file" in store.validate()[0]
 
 
+def test_records_are_never_overwritten_nor_counted_twice(tmp_path):
+    store, trials = small_store(tmp_path)
+    with pytest.raises(InvalidRecord, match="never overwritten"):
+        small_store(tmp_path)
+    path = store.files("autoencoder")[0]
+    path.with_name("copy.parquet").write_bytes(path.read_bytes())
+    with pytest.raises(InvalidRecord, match="stored twice"):
+        store.trials("autoencoder")
+
+
 def test_large_artefacts_are_refused(tmp_path):
     store, trials = small_store(tmp_path)
     curves = store.curves("autoencoder")
+    store.files("autoencoder")[0].unlink()
     with pytest.raises(InvalidRecord, match="more than 1,000,000"):
         store.write(trials, StackResult(curves, {"a": np.zeros(200_000)}), [("quick", "")] * 3, PROVENANCE)
 

@@ -6,9 +6,10 @@ Nothing here depends on a result: thresholds are in the ledger, numbers in the r
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from html import escape
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ import yaml
 from scipy import stats
 
 from entropy_lib.evidence import mathematics, paper, reanalysis
-from entropy_lib.evidence.statistics import Effect, agreement, detectable, effect, holm, p_one_sided, sign_table
-from entropy_lib.experiments import autoencoder
+from entropy_lib.evidence.statistics import detectable, effect, holm, p_one_sided, sign_table
+from entropy_lib.experiments import EXPERIMENTS, autoencoder
 from entropy_lib.sweep.store import Store
 
 VERDICTS = ("holds", "partly", "fails", "undecided", "not tested")
@@ -43,11 +44,6 @@ class Claim:
     threshold: str
     test: dict
 
-    @property
-    def family(self) -> str:
-        """Claims of one section and kind share one Holm correction."""
-        return f"{self.section.split('.')[0]} {self.kind}"
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -64,9 +60,6 @@ class Verdict:
     scope: str = ""
 
 
-# Outcomes of an experiment: one row per trial. Experiments that are not built yet have no entry,
-# and their claims are "not tested".
-OUTCOMES: dict[str, Callable[[Store], pd.DataFrame]] = {"autoencoder": autoencoder.outcomes}
 # The paper's replications, to say how a record's set of seeds compares.
 PAPER_SEEDS = 10
 
@@ -87,6 +80,10 @@ def load_claims(path: Path) -> list[Claim]:
             raise InvalidClaim(f"claim {claim.id!r}: kind {claim.kind!r}, expected one of {', '.join(KINDS)}")
         if claim.test.get("kind") not in _TESTS:
             raise InvalidClaim(f"claim {claim.id!r}: test {claim.test.get('kind')!r}, known: {', '.join(_TESTS)}")
+        try:
+            signature(_TESTS[claim.test["kind"]]).bind(None, **{k: v for k, v in claim.test.items() if k != "kind"})
+        except TypeError as error:
+            raise InvalidClaim(f"claim {claim.id!r}: {error}") from None
         if claim.id in {other.id for other in claims}:
             raise InvalidClaim(f"claim {claim.id!r} is in the ledger twice")
         claims.append(claim)
@@ -133,6 +130,46 @@ def _computed(module, check: str) -> tuple[str, str]:
     return getattr(module, check)()
 
 
+@dataclass(frozen=True)
+class _Cell:
+    """One combination of fields and λ: paired effects by seed, and what they can decide.
+
+    A run that has not stopped at the horizon gives a bound: a censored unguided run makes the effect
+    an upper bound, which can support "below" and contradict "above" but not the other way round; a censored
+    guided run makes it a lower bound. A cell with a diverged run decides nothing.
+    """
+
+    name: str
+    values: pd.Series
+    upper_bound: bool = False
+    lower_bound: bool = False
+    diverged: int = 0
+
+    def p(self, threshold: float, side: str) -> float:
+        """One-sided p-value that the effect lies on this side, 1 where a bound or a divergence forbids it."""
+        blocked = self.lower_bound if side == "below" else self.upper_bound
+        return 1.0 if blocked or self.diverged else p_one_sided(self.values.to_numpy(), threshold, side)
+
+
+def _cell(name: str, base: pd.DataFrame, guided: pd.DataFrame, measure: str, statistic: str) -> _Cell:
+    """Pair two groups of runs by seed."""
+    base, guided = base.set_index("seed"), guided.set_index("seed")
+    both = base.index.intersection(guided.index)
+    base, guided = base.loc[both], guided.loc[both]
+    values = guided[measure] / base[measure] if statistic == "ratio" else guided[measure] - base[measure]
+    diverged = int((base.get("diverged", False) | guided.get("diverged", False)).sum()) if "diverged" in base else 0
+    return _Cell(name, values, _censored(base, measure).any(), _censored(guided, measure).any(), diverged)
+
+
+def _censored(frame: pd.DataFrame, measure: str) -> pd.Series:
+    """Which runs' measures are only a lower bound because the horizon came first."""
+    if measure == "stopping_epoch" and "censored" in frame:
+        return frame.censored.astype(bool)
+    if measure == "epochs_to_quality":
+        return frame.epochs_to_quality > frame.horizon
+    return pd.Series(False, frame.index)
+
+
 def _paired(
     store: Store,
     experiment: str,
@@ -141,8 +178,8 @@ def _paired(
     claimed: str,
     threshold: float,
     statistic: str = "difference",
-    coefficients: str | list[float] = "all",
-    quantifier: str = "all",
+    coefficients: str | list[float] = "positive",
+    quantifier: str | float = "all",
     by: tuple[str, ...] = ("latent",),
     where: dict | None = None,
     choose_by: str = "",
@@ -155,47 +192,84 @@ def _paired(
     cells, `any`, or a share. With `choose_by`, λ is the best by that (validation) measure in each
     `by` cell, and one cell is left for each.
     """
-    frame = _records(store, experiment, data, where)
-    if frame.empty:
-        return _not_tested(experiment, data)
+    frame = _records(store, experiment, data, where, by)
     cells = []
-    for key, group in frame.groupby(list(by)):
-        wide = group.pivot_table(index="seed", columns="coefficient", values=measure)
-        if 0.0 not in wide:
-            continue
-        guided = [c for c in wide if c != 0 and (coefficients == "all" or c in coefficients)]
-        if choose_by and guided:
-            chosen = group[group.coefficient.isin(guided)].groupby("coefficient")[choose_by].mean()
-            guided = [chosen.idxmin() if choose_by.endswith("mse") else chosen.idxmax()]
-        for c in guided:
-            base, other = wide[0.0], wide[c]
-            values = (other / base if statistic == "ratio" else other - base).dropna().to_numpy()
-            if len(values):
-                cells.append((*key, c, values))
-    if not cells:
-        return _not_tested(experiment, data)
-    opposite = {"below": "above", "above": "below"}[claimed]
-    supported = holm([p_one_sided(cell[-1], threshold, claimed) for cell in cells]) < 0.05
-    contradicted = holm([p_one_sided(cell[-1], threshold, opposite) for cell in cells]) < 0.05
-    means = np.array([cell[-1].mean() for cell in cells])
-    best = cells[int(means.argmin() if claimed == "below" else means.argmax())]
-    pooled = pd.concat([pd.Series(cell[-1]) for cell in cells], axis=1).mean(axis=1).to_numpy()
-    summary = effect(best[-1] if quantifier == "any" else pooled)
-    note = (
-        f"{supported.sum()} of {len(cells)} cells support, {contradicted.sum()} contradict; best cell "
-        f"{', '.join(f'{n} {v:g}' for n, v in zip((*by, 'λ'), best[:-1], strict=True))}"
-    )
-    status = _quantified(supported, contradicted, quantifier)
-    if status == "fails" and quantifier == "any" and _missing_sizes(frame):
-        status, note = "undecided", f"{note}; latent dimensions that were not run may still support it"
-    elif status == "undecided":
-        powers = [detectable(cell[-1]) for cell in cells if len(cell[-1]) > 1]
-        note += (
-            f"; a shift of {max(powers):.2g} would be found with power 0.8 in the noisiest cell"
-            if powers
-            else "; one seed gives no interval"
+    for key, group in frame.groupby(list(by)) if len(frame) else ():
+        base = group[group.coefficient == 0]
+        wanted = group.coefficient > 0 if coefficients == "positive" else group.coefficient.isin(coefficients)
+        guided = group[wanted & (group.coefficient != 0)]
+        if choose_by and len(guided):
+            scores = guided.groupby("coefficient")[choose_by].mean()
+            guided = guided[guided.coefficient == (scores.idxmin() if choose_by.endswith("mse") else scores.idxmax())]
+        for c, runs in guided.groupby("coefficient"):
+            name = ", ".join(f"{n} {v}" for n, v in zip((*by, "λ"), (*key, f"{c:g}"), strict=True))
+            cells.append(_cell(name, base, runs, measure, statistic))
+    verdict = _over_cells(cells, claimed, threshold, quantifier, frame, _not_tested(experiment, data), by, where)
+    if choose_by and cells:
+        return replace(verdict, note=f"{verdict.note}; chosen on validation: {' | '.join(cell.name for cell in cells)}")
+    return verdict
+
+
+def _fewer_dimensions(store: Store, experiment: str, data: str, measure: str) -> Verdict:
+    """Is a guided network of some latent dimension as good as the unguided one of the next larger?"""
+    frame = _records(store, experiment, data, None)
+    sizes = sorted(frame.latent.unique()) if len(frame) else []
+    cells = [
+        _cell(
+            f"{small} for {large}, λ {c:g}",
+            frame[(frame.latent == large) & (frame.coefficient == 0)], runs, measure, "difference",
         )
-    return Verdict(status, note, summary.mean, (summary.low, summary.high), _scope(frame))
+        for small, large in zip(sizes, sizes[1:], strict=False)
+        for c, runs in frame[(frame.latent == small) & (frame.coefficient > 0)].groupby("coefficient")
+    ]  # fmt: skip
+    return _over_cells(cells, "below", 0.0, "any", frame, _not_tested(experiment, data))
+
+
+def _over_cells(
+    cells: list[_Cell],
+    claimed: str,
+    threshold: float,
+    quantifier: str | float,
+    frame: pd.DataFrame,
+    otherwise: Verdict,
+    by: tuple[str, ...] = ("latent",),
+    where: dict | None = None,
+) -> Verdict:
+    """Decide a claim from its cells; the reported effect is the mean over cells, or the best cell for `any`."""
+    cells = [cell for cell in cells if len(cell.values)]
+    if not cells:
+        return otherwise
+    opposite = {"below": "above", "above": "below"}[claimed]
+    supported = holm([cell.p(threshold, claimed) for cell in cells]) < 0.05
+    contradicted = holm([cell.p(threshold, opposite) for cell in cells]) < 0.05
+    status = _quantified(supported, contradicted, quantifier)
+    notes = [f"{supported.sum()} of {len(cells)} cells support, {contradicted.sum()} contradict"]
+    if bounds := sum(cell.upper_bound or cell.lower_bound for cell in cells):
+        notes.append(f"{bounds} give only a bound because runs had not stopped at the horizon")
+    if diverged := sum(cell.diverged for cell in cells):
+        notes.append(f"{diverged} pairs diverged")
+    if status == "fails" and quantifier != "all" and _missing_sizes(frame, where):
+        status = "undecided"
+        notes.append("latent dimensions that were not run may still support it")
+    if status == "undecided":
+        notes.append(_power(cells))
+    if quantifier == "any":
+        best = (min if claimed == "below" else max)(cells, key=lambda cell: cell.values.mean())
+        # The best of many is reported with an interval that allows for the choice.
+        summary = effect(best.values.to_numpy(), level=1 - 0.05 / len(cells))
+        notes.append(f"effect of the best cell ({best.name})")
+    else:
+        summary = effect(pd.concat([cell.values for cell in cells], axis=1).mean(axis=1).to_numpy())
+    return Verdict(status, "; ".join(notes), summary.mean, (summary.low, summary.high), _scope(frame, by, where))
+
+
+def _power(cells: list[_Cell]) -> str:
+    """The shift that the noisiest cell would have shown, at the level that Holm asks of its first cell."""
+    free = [cell.values.to_numpy() for cell in cells if not (cell.upper_bound or cell.lower_bound or cell.diverged)]
+    shifts = [detectable(values, alpha=0.05 / len(cells)) for values in free if len(values) > 1 and np.ptp(values) > 0]
+    if not shifts:
+        return "too few seeds, or only bounds, to state a power"
+    return f"a shift of {max(shifts):.2g} would be found with power 0.8 in the noisiest cell"
 
 
 def _quantified(supported: np.ndarray, contradicted: np.ndarray, quantifier: str | float) -> str:
@@ -218,32 +292,43 @@ def _level(
     low: float,
     high: float,
     where: dict | None = None,
-    by: tuple[str, ...] = ("latent",),
 ) -> Verdict:
-    """The mean of a measure lies within [low, high] in every cell of `by` and λ (whole 95% interval)."""
+    """The mean of a measure lies within [low, high] in every cell (its whole 95% interval).
+
+    Where a run had not stopped at the horizon the mean is a lower bound: it can leave the interval
+    upwards, and lie inside only when there is no upper end.
+    """
     frame = _records(store, experiment, data, where)
     frame = frame[frame.coefficient.isin(coefficients)] if len(frame) else frame
     if frame.empty:
         return _not_tested(experiment, data)
-    summaries: list[Effect] = [effect(group[measure]) for _, group in frame.groupby([*by, "coefficient"])]
-    inside = np.array([low <= s.low and s.high <= high for s in summaries])
-    outside = np.array([s.high < low or s.low > high for s in summaries])
-    overall = effect(frame.groupby("seed")[measure].mean())
-    note = f"{inside.sum()} of {len(summaries)} cells inside [{low:g}, {high:g}], {outside.sum()} outside"
+    groups = [group for _, group in frame.groupby(["latent", "coefficient"])]
+    summaries = [effect(group[measure].to_numpy()) for group in groups]
+    bounds = np.array([_censored(group, measure).any() for group in groups])
+    inside = np.array([low <= s.low and s.high <= high for s in summaries]) & ~(bounds & np.isfinite(high))
+    outside = np.array([s.low > high or (s.high < low and not b) for s, b in zip(summaries, bounds, strict=True)])
+    overall = effect(frame.groupby("seed")[measure].mean().to_numpy())
+    note = f"{inside.sum()} of {len(groups)} cells inside [{low:g}, {high:g}], {outside.sum()} outside"
+    if bounds.any():
+        note += f"; {bounds.sum()} give only a lower bound because runs had not stopped at the horizon"
     status = _quantified(inside, outside, "all")
-    return Verdict(status, note, overall.mean, (overall.low, overall.high), _scope(frame))
+    if status == "undecided":
+        widths = [s.high - s.mean for s in summaries]
+        note += f"; the widest interval is ± {max(widths):.2g}"
+    return Verdict(status, note, overall.mean, (overall.low, overall.high), _scope(frame, where=where))
 
 
 def _spread(store: Store, experiment: str, data: str, measure: str, threshold: float) -> Verdict:
     """The half-width of the 95% interval that the paper's ten replications would give, relative to the mean.
 
     Estimated from each cell's standard deviation, so that the answer does not depend on how many
-    seeds were run; cells with fewer than three are left out.
+    seeds were run; cells with fewer than three, or with a diverged run, are left out.
     """
     frame = _records(store, experiment, data, None)
     if frame.empty:
         return _not_tested(experiment, data)
-    cells = [group[measure] for _, group in frame.groupby(["latent", "coefficient"]) if len(group) >= 3]
+    groups = [group[measure] for _, group in frame.groupby(["latent", "coefficient"])]
+    cells = [cell for cell in groups if len(cell) >= 3 and cell.notna().all()]
     if not cells:
         return Verdict("undecided", "no cell has three seeds yet", scope=_scope(frame))
     width = stats.t.ppf(0.975, PAPER_SEEDS - 1) / np.sqrt(PAPER_SEEDS)
@@ -253,49 +338,50 @@ def _spread(store: Store, experiment: str, data: str, measure: str, threshold: f
     return Verdict(status, f"{share:.0%} of {len(relative)} cells below {threshold:.0%}", share, scope=_scope(frame))
 
 
-def _signs(store: Store, experiment: str, data: str, measure: str, paper_measure: str, threshold: float) -> Verdict:
-    """The t-test grid of Figs 3(b)-6(b), recomputed at the latent dimension nearest to the caption's."""
+def _signs(
+    store: Store, experiment: str, data: str, measure: str, paper_measure: str, latents: list[int], threshold: float
+) -> Verdict:
+    """The t-test grid of Figs 3(b)-6(b), recomputed at the grid's dimension or dimensions nearest to the caption's.
+
+    Unknown, and neither agreement nor disagreement, are pairs of which both had not stopped at the
+    horizon, and differences of the paper's that fewer seeds than its ten do not show.
+    """
     frame = _records(store, experiment, data, None)
-    latent, theirs = paper.sign_grid(data, paper_measure)
+    caption, theirs = paper.sign_grid(data, paper_measure)
+    frame = frame[frame.latent.isin(latents)] if len(frame) else frame
     if frame.empty:
-        return _not_tested(experiment, data)
-    nearest = min(frame.latent.unique(), key=lambda d: abs(d - latent))
-    at = frame[frame.latent == nearest]
-    samples = {c: group[measure].to_numpy() for c, group in at.groupby("coefficient")}
-    if set(samples) != set(paper.COEFFICIENTS) or min(map(len, samples.values())) < 2:
-        return Verdict("not tested", "needs every λ and at least two seeds", scope=_scope(frame))
-    share = agreement(sign_table(samples), theirs)
-    status = "holds" if share >= threshold else "partly" if share >= 0.5 else "fails"
-    return Verdict(
-        status, f"{share:.0%} of the cells agree at d = {nearest} (caption: {latent})", share, scope=_scope(at)
-    )
-
-
-def _fewer_dimensions(store: Store, experiment: str, data: str, measure: str) -> Verdict:
-    """Is a guided network of some latent dimension as good as the unguided one of the next larger?"""
-    frame = _records(store, experiment, data, None)
-    sizes = sorted(frame.latent.unique()) if len(frame) else []
-    if len(sizes) < 2:
-        return _not_tested(experiment, data)
-    cells = []
-    for small, large in zip(sizes, sizes[1:], strict=False):
-        base = frame[(frame.latent == large) & (frame.coefficient == 0)].set_index("seed")[measure]
-        for c, group in frame[(frame.latent == small) & (frame.coefficient > 0)].groupby("coefficient"):
-            cells.append((small, large, c, (group.set_index("seed")[measure] - base).dropna().to_numpy()))
-    supported = holm([p_one_sided(cell[-1], 0.0, "below") for cell in cells]) < 0.05
-    contradicted = holm([p_one_sided(cell[-1], 0.0, "above") for cell in cells]) < 0.05
-    best = min(cells, key=lambda cell: cell[-1].mean())
-    summary = effect(best[-1])
-    note = f"{supported.sum()} of {len(cells)} pairs support, {contradicted.sum()} contradict"
-    status = _quantified(supported, contradicted, "any")
-    if status == "fails" and _missing_sizes(frame):
-        status, note = "undecided", f"{note}; latent dimensions that were not run may still support it"
-    return Verdict(status, note, summary.mean, (summary.low, summary.high), _scope(frame))
+        return Verdict("not tested", f"no records of {experiment} on {data} at d in {latents} (caption: {caption})")
+    agree = unknown = total = 0
+    for _, at in frame.groupby("latent"):
+        groups = dict(iter(at.groupby("coefficient")))
+        if set(groups) != set(paper.COEFFICIENTS) or min(map(len, groups.values())) < 2:
+            return Verdict("not tested", "needs every λ and at least two seeds", scope=_scope(frame))
+        ours = sign_table({c: group[measure].to_numpy() for c, group in groups.items()})
+        late = {c: _censored(group, measure).any() for c, group in groups.items()}
+        few = min(map(len, groups.values())) < PAPER_SEEDS
+        for a in theirs.index:
+            for b in theirs.columns.drop(a):
+                total += 1
+                if (late[a] and late[b]) or (few and ours.loc[a, b] == "." != theirs.loc[a, b]):
+                    unknown += 1
+                else:
+                    agree += ours.loc[a, b] == theirs.loc[a, b]
+    low, high = agree / total, (agree + unknown) / total
+    status = "undecided"
+    if low >= threshold:
+        status = "holds"
+    elif high < 0.5:
+        status = "fails"
+    elif low >= 0.5 and high < threshold:
+        status = "partly"
+    dimensions = ", ".join(map(str, sorted(frame.latent.unique())))
+    note = f"{agree} of {total} cells agree, {unknown} unknown, at d = {dimensions} (caption: {caption})"
+    return Verdict(status, note, low, (low, high), _scope(frame, where={"latent": latents}))
 
 
 def _pending(store: Store, experiment: str, rule: str) -> Verdict:
     """A claim whose experiment has no records; `rule` is the decision rule, fixed now."""
-    return Verdict("not tested", f"no records of the experiment {experiment!r} yet; rule: {rule}")
+    return Verdict("not tested", f"the experiment {experiment!r} is not part of the book yet; rule: {rule}")
 
 
 _TESTS: dict[str, Callable[..., Verdict]] = {
@@ -310,36 +396,52 @@ _TESTS: dict[str, Callable[..., Verdict]] = {
 }
 
 
-def _records(store: Store, experiment: str, data: str, where: dict | None) -> pd.DataFrame:
-    """Outcomes that may decide: scope paper or reduced, the given data, the default protocol."""
-    if experiment not in OUTCOMES:
+def _records(
+    store: Store, experiment: str, data: str, where: dict | None, by: tuple[str, ...] = ("latent",)
+) -> pd.DataFrame:
+    """Outcomes that may decide: scope paper or reduced, the given data, the current default protocol.
+
+    Raises:
+        ValueError: two records for one seed, cell and λ; they may not be averaged silently.
+    """
+    if experiment not in EXPERIMENTS:
         return pd.DataFrame()
-    frame = OUTCOMES[experiment](store)
+    module = EXPERIMENTS[experiment]
+    frame = module.outcomes(store)
     if frame.empty:
         return frame
     frame = frame[(frame.data == data) & (frame.scope != "quick")]
-    where = {**(autoencoder.PROTOCOL_VARIABLES if experiment == "autoencoder" else {}), **(where or {})}
-    for name, value in where.items():
+    for name, value in {"protocol": module.PROTOCOL, **module.PROTOCOL_VARIABLES, **(where or {})}.items():
         frame = frame[frame[name].isin(value if isinstance(value, list) else [value])]
+    doubled = frame[frame.duplicated([*by, "coefficient", "seed"], keep=False)]
+    if len(doubled):
+        raise ValueError(f"{experiment} on {data} has several records for one seed: {', '.join(doubled.trial)}")
     return frame
 
 
-def _scope(frame: pd.DataFrame) -> str:
-    """`paper` with all of the paper's replications, else `reduced` with what is missing."""
-    seeds = frame.groupby(["latent", "coefficient"]).seed.nunique().min()
+def _scope(frame: pd.DataFrame, by: tuple[str, ...] = ("latent",), where: dict | None = None) -> str:
+    """`paper` with all of the paper's replications, else `reduced` with what is missing; then the deviations."""
     missing = []
+    seeds = frame.groupby([*by, "coefficient"]).seed.nunique().min()
     if seeds < PAPER_SEEDS:
         missing.append(f"{seeds} of {PAPER_SEEDS} seeds")
-    if _missing_sizes(frame):
-        missing.append(f"{frame.latent.nunique()} of {len(autoencoder.PAPER_LATENTS)} latent dimensions")
-    if (frame.scope == "reduced").any():
-        missing.append("; ".join(sorted(frame[frame.scope == "reduced"].deviation.unique())))
-    return f"reduced ({', '.join(missing)})" if missing else "paper"
+    if _missing_sizes(frame, where):
+        missing.append(f"{frame.latent.nunique()} of {len(_wanted_sizes(where))} latent dimensions")
+    deviations = "; ".join(sorted(frame.deviation.unique()))
+    if missing or (frame.scope == "reduced").any():
+        return f"reduced ({', '.join([*missing, deviations])})"
+    return f"paper ({deviations})" if deviations else "paper"
 
 
-def _missing_sizes(frame: pd.DataFrame) -> bool:
+def _wanted_sizes(where: dict | None) -> set[int]:
+    """The paper's latent dimensions that a claim ranges over."""
+    wanted = (where or {}).get("latent", autoencoder.PAPER_LATENTS)
+    return set(autoencoder.PAPER_LATENTS) & set(wanted if isinstance(wanted, (list, tuple)) else [wanted])
+
+
+def _missing_sizes(frame: pd.DataFrame, where: dict | None = None) -> bool:
     """Existence cannot be refuted while some of the paper's latent dimensions have no record."""
-    return frame.latent.nunique() < len(autoencoder.PAPER_LATENTS)
+    return "latent" in frame and not _wanted_sizes(where) <= set(frame.latent)
 
 
 def _not_tested(experiment: str, data: str) -> Verdict:

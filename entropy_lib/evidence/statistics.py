@@ -41,9 +41,9 @@ def p_one_sided(values: np.ndarray, threshold: float, claimed: str) -> float:
     if len(values) < 2:
         return 1.0
     if np.ptp(values) == 0:
-        # Without spread the t statistic is infinite or undefined: the side decides.
+        # Equal values, as of stopping epochs, have no spread to compare with: the sign test's p-value.
         right = values[0] < threshold if claimed == "below" else values[0] > threshold
-        return 0.0 if right else 1.0
+        return 0.5 ** len(values) if right else 1.0
     return float(
         stats.ttest_1samp(values, threshold, alternative={"below": "less", "above": "greater"}[claimed]).pvalue
     )

@@ -1,6 +1,6 @@
 """The store: one immutable Parquet file per finished stack of trials.
 
-`RECORDS.md` of the book documents the schema; `validate` checks it.
+`book/evidence.md` documents the schema; `validate` checks it.
 """
 
 import json
@@ -56,6 +56,8 @@ class Store:
         table = pa.Table.from_pandas(result.curves, preserve_index=False)
         table = table.replace_schema_metadata({_METADATA: json.dumps(metadata)})
         path = self.root / stack[0].experiment / f"{digest(*(trial.id for trial in stack))}.parquet"
+        if path.exists():
+            raise InvalidRecord(f"{path.name} exists already: records are never overwritten")
         if result.artefacts:
             size = sum(array.nbytes for array in result.artefacts.values())
             if size > ARTEFACT_LIMIT:
@@ -77,7 +79,11 @@ class Store:
                 config = trial["config"]
                 rest = {name: value for name, value in trial.items() if name != "config"}
                 rows.append({**rest, **config, **metadata["provenance"], "file": path.name})
-        return pd.DataFrame(rows)
+        table = pd.DataFrame(rows)
+        doubled = table[table.duplicated("trial")] if len(table) else table
+        if len(doubled):
+            raise InvalidRecord(f"trials stored twice; remove one of the records: {', '.join(doubled.file.unique())}")
+        return table
 
     def curves(self, experiment: str) -> pd.DataFrame:
         """One row per trial and epoch, to be joined with `trials` on `trial`."""
@@ -120,7 +126,13 @@ def _metadata(path: Path) -> dict:
         raise InvalidRecord(f"{path.name}: not a Parquet file ({error})") from error
     if raw is None:
         raise InvalidRecord(f"{path.name}: holds no trial descriptions; was it written by Store.write?")
-    return json.loads(raw)
+    try:
+        metadata = json.loads(raw)
+        if {"schema", "trials", "provenance"} <= set(metadata):
+            return metadata
+    except (json.JSONDecodeError, TypeError):
+        pass
+    raise InvalidRecord(f"{path.name}: its description is not JSON with schema, trials and provenance")
 
 
 def _validated(path: Path) -> list[str]:
@@ -135,6 +147,9 @@ def _validated(path: Path) -> list[str]:
     missing = _PROVENANCE - set(metadata["provenance"])
     demand(not missing, f"provenance lacks {', '.join(sorted(missing))}")
     for described in metadata["trials"]:
+        needed = {"trial", "experiment", "protocol", "data", "fingerprint", "seed", "config", "scope", "deviation"}
+        demand(needed <= set(described), f"a trial lacks {', '.join(sorted(needed - set(described)))}")
+        demand("horizon" in described["config"], "a trial's configuration lacks its horizon")
         identity = {name: described[name] for name in ("experiment", "protocol", "data", "fingerprint", "seed")}
         trial = Trial.of(**identity, **described["config"])
         demand(trial.id == described["trial"], f"trial {described['trial']} does not match its description")

@@ -17,18 +17,22 @@ def dense_entropy_change(weight: Tensor) -> Tensor:
 
     .. math:: H(W'X) - H(X) = \log|\det W|, \qquad W = \text{leading square block of the weight}
 
+    The equation holds for N <= d; for N > d the number belongs to W alone.
+
     Args:
         weight: `(..., N, d)`, N outputs and d inputs, as `torch.nn.Linear.weight` stores it.
 
     Returns:
-        `(...)`; `-inf` where the square part is singular, never NaN. Half precision is computed
-        and returned in float32.
+        `(...)`; never NaN; `-inf` where a pivot is exactly zero. A singular matrix whose zero pivot is
+        lost to rounding gives a finite, strongly negative number. Half precision is computed and
+        returned in float32.
 
     Raises:
         TypeError: `weight` is not a real floating-point tensor.
         ValueError: fewer than two dimensions, an empty one, or entries that are not finite.
 
-    The gradient is :math:`W^{-\mathsf T}`; at a singular square part it does not exist.
+    The gradient is :math:`W^{-\mathsf T}` in the square part and zero elsewhere; at a singular
+    square part it does not exist.
     Source: Theorem 3 and Eq. 20 of Meni et al.
 
     >>> dense_entropy_change(torch.tensor([[2.0, 0.0, 7.0], [0.0, 3.0, 9.0]])).exp()
