@@ -225,7 +225,7 @@ def _origin(chapter: Chapter, figure: nbformat.NotebookNode, made: Mapping) -> n
     """The line under a figure: notebook, parameters, records and hardware."""
     parts = [
         f"notebooks/{chapter.name}.md",
-        ", ".join(f"{name} = {value}" for name, value in made["parameters"].items()) or "no parameters",
+        ", ".join(f"{name} = {value}" for name, value in made["parameters"].items() if value != "") or "no parameters",
         figure.get("metadata", {}).get("records", "no records, computed on this page"),
         f"page built on {made['machine']['device']}, torch {made['machine']['torch']}",
     ]
