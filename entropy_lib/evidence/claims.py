@@ -313,8 +313,8 @@ def _level(
         note += f"; {bounds.sum()} give only a lower bound because runs had not stopped at the horizon"
     status = _quantified(inside, outside, "all")
     if status == "undecided":
-        widths = [s.high - s.mean for s in summaries]
-        note += f"; the widest interval is ± {max(widths):.2g}"
+        widest = max(s.high - s.mean for s in summaries)
+        note += f"; the widest interval is ± {widest:.2g}" if np.isfinite(widest) else "; a cell has one seed only"
     return Verdict(status, note, overall.mean, (overall.low, overall.high), _scope(frame, where=where))
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from entropy_lib import plots
 from entropy_lib.evidence import paper
-from entropy_lib.evidence.statistics import effect, sign_table
+from entropy_lib.evidence.statistics import agreement, effect, sign_table
 from entropy_lib.experiments.autoencoder import EXPERIMENT
 from entropy_lib.sweep.store import Store
 
@@ -54,8 +54,9 @@ def grids(outcomes: pd.DataFrame, latent: int, measure: str, reference: tuple[st
     caption_latent, theirs = paper.sign_grid(*reference)
     figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.9))
     plots.sign_grid(panels[0], theirs, f"paper, Fig. {paper.FIGURES[reference]} (d = {caption_latent})")
-    plots.sign_grid(panels[1], sign_table(samples), f"ours (d = {latent}), α = 0.01", theirs)
-    plots.sign_grid(panels[2], sign_table(samples, corrected=True), "ours, Holm-corrected", theirs)
+    for axes, name, corrected in ((panels[1], f"ours, d = {latent}", False), (panels[2], "Holm-corrected", True)):
+        ours = sign_table(samples, corrected=corrected)
+        plots.sign_grid(axes, ours, f"{name}: {agreement(ours, theirs):.0%} agree", theirs)
     return figure
 
 
