@@ -60,22 +60,18 @@ def grids(outcomes: pd.DataFrame, latent: int, measure: str, reference: tuple[st
     return figure
 
 
-def _mean_curves(store: Store, outcomes: pd.DataFrame, latent: int, column: str) -> dict[float, pd.Series]:
-    at = outcomes[outcomes.latent == latent]
-    joined = store.curves(EXPERIMENT).merge(at[["trial", "coefficient"]], on="trial")
-    return {c: group.groupby("epoch")[column].mean() for c, group in joined.groupby("coefficient")}
-
-
 def curves(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
     """Mean validation MSE (left; a dot where the average run is stopped) and log|det W| (right) by epoch."""
     colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.6))
-    stops = outcomes[outcomes.latent == latent].groupby("coefficient").stopping_epoch.mean().round().astype(int)
-    for c, curve in _mean_curves(store, outcomes, latent, "validation_mse").items():
-        panels[0].plot(curve.index, curve, color=colours[c], label=plots.coefficient_label(c))
-        panels[0].plot(stops[c], curve[stops[c]], "o", color=colours[c], markersize=5)
-    for c, curve in _mean_curves(store, outcomes, latent, "log_abs_det").items():
-        panels[1].plot(curve.index, curve, color=colours[c])
+    at = outcomes[outcomes.latent == latent]
+    stops = at.groupby("coefficient").stopping_epoch.mean().round().astype(int)
+    joined = store.curves(EXPERIMENT).merge(at[["trial", "coefficient"]], on="trial")
+    for c, group in joined.groupby("coefficient"):
+        mean = group.groupby("epoch")[["validation_mse", "log_abs_det"]].mean()
+        panels[0].plot(mean.validation_mse, color=colours[c], label=plots.coefficient_label(c))
+        panels[0].plot(stops[c], mean.validation_mse[stops[c]], "o", color=colours[c], markersize=5)
+        panels[1].plot(mean.log_abs_det, color=colours[c])
     panels[0].set(xlabel="epoch", ylabel="validation MSE", yscale="log", title=f"d = {latent}")
     panels[1].set(xlabel="epoch", ylabel="log|det W| (nats)", title="what the loss raises")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
