@@ -40,16 +40,27 @@ def folder() -> Path:
     return Path(os.environ.get("ENTROPY_DATA", "data"))
 
 
-@cache
-def load(name: str) -> Dataset:
+def load(name: str, fingerprint: str | None = None) -> Dataset:
     """Load a data set by name.
 
     Raises:
         KeyError: unknown name; the message lists the known ones.
         MissingData: the files are not there; the message says which command fetches them.
+        ValueError: the files have another fingerprint than the one asked for.
     """
     if name not in _LOADERS:
         raise KeyError(f"unknown data set {name!r}; known: {', '.join(_LOADERS)}")
+    found = _loaded(name)
+    if fingerprint not in (None, found.fingerprint):
+        raise ValueError(
+            f"{name} in {folder()} has the fingerprint {found.fingerprint}, the trial asks for {fingerprint}: "
+            "another version of the data"
+        )
+    return found
+
+
+@cache
+def _loaded(name: str) -> Dataset:
     return _LOADERS[name]()
 
 

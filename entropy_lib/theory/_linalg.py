@@ -1,6 +1,8 @@
 """Factorisations behind the formulas."""
 
+import numpy as np
 import torch
+from scipy.linalg.lapack import get_lapack_funcs
 from torch import Tensor
 
 # Above this size the CPU's LAPACK blocks its row swaps, which are not safe in the threads that torch
@@ -14,3 +16,23 @@ def log_abs_det(matrix: Tensor) -> Tensor:
         one_by_one = [torch.linalg.slogdet(single).logabsdet for single in matrix.flatten(0, -3)]
         return torch.stack(one_by_one).reshape(matrix.shape[:-2])
     return torch.linalg.slogdet(matrix).logabsdet
+
+
+def inverse(matrix: Tensor) -> Tensor:
+    """Inverse of `(..., n, n)` without a graph; entries that are not finite where a pivot is zero.
+
+    On a CPU scipy's LAPACK takes the matrices one by one: at n = 100 it is three times as fast as
+    torch's, and not touched by the fault above.
+    """
+    if matrix.device.type != "cpu" or not matrix.numel():
+        return torch.linalg.inv_ex(matrix).inverse
+    matrix = matrix.detach().contiguous()
+    n, result = matrix.shape[-1], torch.empty_like(matrix)
+    factor, solve = get_lapack_funcs(("getrf", "getrs"), dtype=matrix.numpy().dtype)
+    identity = np.eye(n, dtype=matrix.numpy().dtype, order="F")
+    pairs = zip(matrix.view(-1, n, n).numpy(), result.view(-1, n, n).numpy(), strict=True)
+    for each, out in pairs:
+        # LAPACK reads columns first, so it sees, and inverts, the transpose.
+        lu, pivots, info = factor(each.T)
+        out[:] = solve(lu, pivots, identity)[0].T if info == 0 else np.nan
+    return result
