@@ -122,15 +122,26 @@ def test_importing_the_library_or_its_plots_needs_no_torch():
 
 
 def test_the_public_names_need_only_what_the_package_requires():
-    """`pip install .` brings torch, numpy, pandas and matplotlib; importing must ask for no more."""
-    extra = {"scipy", "sklearn", "statsmodels", "pyarrow", "yaml", "tqdm", "typer", "sympy", "IPython", "papermill"}
+    """`pip install .` brings torch, numpy, scipy, pandas and matplotlib; importing must ask for no more."""
+    extra = {
+        "sklearn",
+        "statsmodels",
+        "pyarrow",
+        "yaml",
+        "tqdm",
+        "distributed",
+        "typer",
+        "sympy",
+        "IPython",
+        "papermill",
+    }
     program = f"""
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {extra!r}:
             raise ImportError(name)
-import torch, pandas
+import torch, pandas, scipy.linalg
 sys.meta_path.insert(0, Refuse())
 import entropy_lib
 for name in entropy_lib.__all__:
@@ -173,7 +184,7 @@ def test_digits_have_disjoint_splits_in_the_unit_interval():
 
 def test_missing_mnist_names_the_command(monkeypatch, tmp_path):
     monkeypatch.setenv("ENTROPY_DATA", str(tmp_path))
-    data.load.cache_clear()
+    data._loaded.cache_clear()
     with pytest.raises(data.MissingData, match="entropy-book data mnist"):
         data.load("mnist")
     with pytest.raises(KeyError, match="digits, mnist"):

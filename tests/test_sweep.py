@@ -1,5 +1,6 @@
 """Trials, stacks, the store and the engine's contract, on the embedded digits."""
 
+import functools
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from entropy_lib.sweep.run import machine, run
 from entropy_lib.sweep.stopping import EarlyStopping
 from entropy_lib.sweep.store import InvalidRecord, StackResult, Store
 from entropy_lib.sweep.trial import Trial, stacks
+from entropy_lib.theory._linalg import inverse
 
 PROVENANCE = {**machine(), "source": "0" * 16, "started": "2026-01-01T00:00:00+00:00", "wall_seconds": 1.0}
 
@@ -306,3 +308,119 @@ def test_grid_refuses_what_it_does_not_know():
         autoencoder.grid("quick", batchsize=3)
     with pytest.raises(ValueError, match="'torch' or 'glorot'"):
         train(digits_trials(init="he", horizon=1))
+
+
+def dies_once(folder, stack, device, tick):
+    """Train, but the first process that gets a stack with seed 1 is killed in the middle of it."""
+    tick()
+    marker = folder / "died"
+    if stack[0].seed == 1 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return autoencoder.train_stack(stack, device, tick)
+
+
+def one_stack_a_seed(trial, device):
+    return trial.seed
+
+
+def curves_of(folder) -> pd.DataFrame:
+    return Store(folder).curves("autoencoder").sort_values(["trial", "epoch"], ignore_index=True)
+
+
+def test_processes_train_what_one_process_trains(tmp_path):
+    trials = digits_trials(seeds=(0, 1, 2))
+    for workers in (1, 2):
+        store = Store(tmp_path / str(workers))
+        arguments = (autoencoder.train_stack, store, one_stack_a_seed, autoencoder.scope)
+        assert run(trials, *arguments, progress=False, workers=workers) == 9
+        assert store.validate() == [] and set(store.trials("autoencoder").threads) == {1}
+    pd.testing.assert_frame_equal(curves_of(tmp_path / "1"), curves_of(tmp_path / "2"), rtol=1e-5)
+
+
+def test_a_dead_process_is_reported_and_finished_stacks_are_kept(tmp_path):
+    trials, store = digits_trials(horizon=1, seeds=(0, 2, 1)), Store(tmp_path)
+    arguments = (functools.partial(dies_once, tmp_path), store, one_stack_a_seed, autoencoder.scope)
+    with pytest.raises(RuntimeError, match="run the command again"):
+        run(trials, *arguments, progress=False, workers=2)
+    kept = len(store.finished("autoencoder"))
+    assert run(trials, *arguments, progress=False, workers=2) == 9 - kept
+    assert store.finished("autoencoder") == {trial.id for trial in trials} and store.validate() == []
+
+
+def test_dask_loses_and_doubles_no_trial_when_a_worker_is_killed(tmp_path):
+    from distributed import LocalCluster
+
+    trials, store = digits_trials(seeds=(0, 1, 2, 3)), Store(tmp_path)
+    arguments = (functools.partial(dies_once, tmp_path), store, one_stack_a_seed, autoencoder.scope)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert run(trials, *arguments, progress=False, cluster=cluster.scheduler_address) == 12
+    assert (tmp_path / "died").exists()
+    assert store.finished("autoencoder") == {trial.id for trial in trials}
+    assert len(store.files("autoencoder")) == 4 and store.validate() == []
+    run(trials, autoencoder.train_stack, Store(tmp_path / "here"), one_stack_a_seed, autoencoder.scope, progress=False)
+    pd.testing.assert_frame_equal(curves_of(tmp_path), curves_of(tmp_path / "here"), rtol=1e-5)
+
+
+def test_a_silent_scheduler_is_named(tmp_path):
+    arguments = (autoencoder.train_stack, Store(tmp_path), autoencoder.stack_by, autoencoder.scope)
+    with pytest.raises(RuntimeError, match="no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        run(digits_trials(), *arguments, progress=False, cluster="tcp://127.0.0.1:9")
+
+
+def test_the_bar_counts_a_restarted_stack_once(capsys):
+    from entropy_lib.sweep.run import _Progress
+
+    groups = stacks(digits_trials(), lambda trial: trial.seed)
+    with _Progress(groups, wanted=9, shown=True) as bar:
+        for number in (0, 0, 0, 0, 0, 1):
+            bar.tick(number)
+        bar.finish(0)
+        bar.finish(1)
+        assert bar._bar.n == sum(trial["horizon"] for trial in digits_trials())
+    assert "9 of 9 trials" in capsys.readouterr().err
+
+
+def test_a_trial_for_other_data_is_refused():
+    described = digits_trials()[0].describe() | {"fingerprint": "0" * 16}
+    config = described.pop("config")
+    with pytest.raises(ValueError, match="another version of the data"):
+        train([Trial.of(**described, **config)])
+
+
+PENALTIES = {
+    "log": lambda weight, train: el.DenseEntropyLoss()(weight),
+    "reciprocal": lambda weight, train: el.DenseEntropyLoss(form="reciprocal")(weight),
+    "gram": lambda weight, train: -el.gram_entropy_change(weight),
+    "decay": lambda weight, train: weight.square().sum() / 2,
+    "live": lambda weight, train: el.DenseEntropyLoss()(weight[:, train.var(0).argsort()[-len(weight) :]]),
+}
+
+
+@pytest.mark.parametrize("form", autoencoder.FORMS)
+def test_every_penalty_has_the_gradient_of_its_formula(form):
+    trials = digits_trials(form=form, latent=12, seeds=(0,))
+    train = load("digits").flat("train", dtype=torch.float64)
+    guidance = autoencoder._Guidance(trials, train)
+    weight = torch.randn(3, 12, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) / 8
+    weight.grad = torch.zeros_like(weight)
+    guidance.backward(weight)
+    for i, trial in enumerate(trials):
+        alone = weight[i].clone().requires_grad_()
+        expected = torch.autograd.grad(PENALTIES[form](alone, train), alone)[0]
+        torch.testing.assert_close(weight.grad[i], trial["coefficient"] * expected, rtol=1e-8, atol=1e-12)
+
+
+@given(st.integers(1, 200), st.sampled_from([torch.float32, torch.float64]), st.integers(0, 2**31))
+def test_inverse_against_torch(n, dtype, seed):
+    matrix = torch.randn(2, n, n, generator=torch.Generator().manual_seed(seed)).to(dtype) + 3 * n**0.5 * torch.eye(n)
+    identity = torch.eye(n, dtype=dtype).expand(2, n, n)
+    torch.testing.assert_close(
+        inverse(matrix) @ matrix, identity, rtol=0, atol=1e-4 if dtype == torch.float32 else 1e-9
+    )
+
+
+def test_inverse_of_a_singular_matrix_is_not_finite():
+    matrix = torch.stack([torch.zeros(3, 3), torch.eye(3)])
+    found = inverse(matrix)
+    assert not found[0].isfinite().any() and torch.equal(found[1], torch.eye(3))

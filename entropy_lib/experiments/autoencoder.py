@@ -67,10 +67,10 @@ def scope(trial: Trial) -> tuple[str, str]:
     return "paper", held_out
 
 
-def stack_by(trial: Trial) -> Hashable:
-    """Trials that differ in λ alone are trained as one; on the tiny digits, seeds are stacked too."""
+def stack_by(trial: Trial, device: str = "cpu") -> Hashable:
+    """Trials that differ in λ alone are trained as one; on the tiny digits and on a GPU, seeds are stacked too."""
     shared = tuple(item for item in trial.config if item[0] != "coefficient")
-    return trial.data, shared, None if trial.data == "digits" else trial.seed
+    return trial.data, shared, None if trial.data == "digits" or device != "cpu" else trial.seed
 
 
 @torch.no_grad()
@@ -125,8 +125,8 @@ class _Guidance:
         if self.form not in FORMS:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, got {self.form!r}")
         coefficients = torch.tensor([float(trial["coefficient"]) for trial in stack], dtype=train.dtype)
-        self.guided = coefficients.nonzero()[:, 0].tolist()
-        self.scale = coefficients[self.guided].to(train.device)[:, None, None]
+        guided = coefficients.nonzero()[:, 0]
+        self.guided, self.scale = guided.to(train.device), coefficients[guided].to(train.device)[:, None, None]
         pixels = train.shape[1]
         k = min(int(stack[0]["latent"]), pixels)
         # Ties, such as pixels that are always black, go to the earlier pixel.
@@ -135,7 +135,7 @@ class _Guidance:
 
     def gradient(self, weight: Tensor) -> Tensor:
         """λ times the penalty's gradient in the columns that it sees, `(guided, latent, columns)`."""
-        weight = weight[self.guided][..., self.columns]
+        weight = weight[..., self.columns][self.guided]
         if self.form in ("log", "live"):
             return self.scale * -inverse(square_part(weight)).mT
         if self.form == "gram":
@@ -149,10 +149,10 @@ class _Guidance:
 
     def backward(self, weight: Tensor) -> None:
         """Add the term's gradient to `weight.grad`."""
-        if self.guided:
-            gradient = self.gradient(weight)
-            for i, trial in enumerate(self.guided):
-                weight.grad[trial][:, self.columns] += gradient[i]
+        if len(self.guided):
+            seen = weight.grad[..., self.columns].index_add_(0, self.guided, self.gradient(weight))
+            if self.form == "live":  # the others see a slice, a view on the gradient itself
+                weight.grad[..., self.columns] = seen
 
 
 def _initial(stack: list[Trial], pixels: int, device: str, dtype: torch.dtype) -> list[Tensor]:
@@ -215,7 +215,7 @@ def _measure(
     weight = parameters[0]
     _backward(parameters, images)
     gradient_entropy = weight.new_zeros(len(weight))
-    if guidance.guided:
+    if len(guidance.guided):
         gradient_entropy[guidance.guided] = torch.linalg.matrix_norm(guidance.gradient(weight))
     if train_mse is None:
         train_mse = _evaluate(parameters, splits["train"])
