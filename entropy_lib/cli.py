@@ -86,20 +86,34 @@ def serve(
 def sweep(
     experiment: Annotated[str, typer.Argument(help="An experiment, such as autoencoder.")],
     profile: Profile = "quick",
+    data: Annotated[str | None, typer.Option(help="Only the profile's runs on this data set.")] = None,
     device: Device = "cpu",
-    seeds: Annotated[int | None, typer.Option(help="Fewer or more seeds than the profile has.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Fewer or more seeds than the profile has.", min=1)] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes side by side; by default one for each core, on a GPU one.", min=1)
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Dask workers instead: local, or the address of a scheduler, tcp://HOST:8786.")
+    ] = None,
     records: Annotated[Path | None, typer.Option(help="Folder for the records.")] = None,
 ) -> None:
-    """Run an experiment without Jupyter; what has a record already is skipped."""
+    """Run an experiment without Jupyter; what has a record already is skipped.
+
+    Example: entropy-book sweep autoencoder --profile laptop --data mnist
+    """
     from entropy_lib.experiments import EXPERIMENTS, store_for
     from entropy_lib.sweep.run import run as run_sweep
+    from entropy_lib.sweep.workers import cores
 
     if experiment not in EXPERIMENTS:
         raise KeyError(f"unknown experiment {experiment!r}; known: {', '.join(EXPERIMENTS)}")
     module = EXPERIMENTS[experiment]
     store = store_for(profile, records)
-    trials = module.grid(profile, seeds=seeds)
-    done = run_sweep(trials, module.train_stack, store, module.stack_by, module.scope, device)
+    trials = module.grid(profile, data, seeds)
+    side_by_side = workers or (cores() if device == "cpu" else 1)
+    done = run_sweep(
+        trials, module.train_stack, store, module.stack_by, module.scope, device, workers=side_by_side, cluster=cluster
+    )
     typer.echo(f"{done} trials trained, {len(trials) - done} were there; records in {store.root}")
 
 

@@ -3,6 +3,7 @@
 Choices are made on `validation`, verdicts on `test`; nothing of either is ever trained on.
 """
 
+import io
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,8 @@ class Dataset:
     labels: dict[str, Tensor]
     fingerprint: str
     note: str
+    deviation: str = ""  # from what the paper used
+    canonical: bool = True  # the images themselves are those that the paper used
 
     def flat(self, split: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
         """The images of a split as rows."""
@@ -78,7 +81,7 @@ def _digits() -> Dataset:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     parts = dict(zip(("train", "validation", "test"), order.split([1197, 300, 300]), strict=True))
     note = "scikit-learn's copy of the UCI handwritten digits, 8 x 8 pixels, 1,197/300/300"
-    return _dataset("digits", images, labels, parts, note)
+    return _dataset("digits", images, labels, parts, note, "8 x 8 digits instead of MNIST", canonical=False)
 
 
 def _mnist() -> Dataset:
@@ -94,18 +97,55 @@ def _mnist() -> Dataset:
     parts = {"train": torch.arange(50_000), "validation": torch.arange(50_000, 60_000)}
     parts["test"] = torch.arange(60_000, 70_000)
     note = "MNIST, 28 x 28 pixels; of the 60,000 training images the last 10,000 are the validation split"
-    return _dataset("mnist", images, labels, parts, note)
+    deviation = "trained on 50,000 of the 60,000 images, the others kept for choices"
+    return _dataset("mnist", images, labels, parts, note, deviation)
 
 
-_LOADERS = {"digits": _digits, "mnist": _mnist}
+def _cifar10() -> Dataset:
+    deviation = "trained on 45,000 of the 50,000 images, the others kept for choices"
+    copies = folder() / "cifar10-jpeg"
+    try:
+        torchvision = import_torchvision()
+        train, test = (torchvision.datasets.CIFAR10(folder(), train=flag) for flag in (True, False))
+    except RuntimeError as error:
+        if not (copies / "train.parquet").exists():
+            raise MissingData(
+                f"CIFAR-10 is not in {folder()} (set by ENTROPY_DATA); `entropy-book data cifar10` fetches it"
+            ) from error
+        pictures, labels = _jpeg_copies(copies)
+        what, canonical = "CIFAR-10 as JPEG copies of quality 75, in another order", False
+        deviation = f"JPEG copies of quality 75, in another order; {deviation}"
+    else:
+        pictures, labels = np.concatenate([train.data, test.data]), np.array(train.targets + test.targets)
+        what, canonical = "CIFAR-10", True
+    images = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    parts = {"train": torch.arange(45_000), "validation": torch.arange(45_000, 50_000)}
+    parts["test"] = torch.arange(50_000, 60_000)
+    note = f"{what}, 32 x 32 pixels in 3 colours; of the 50,000 training images the last 5,000 are the validation split"
+    return _dataset("cifar10", images, torch.from_numpy(labels).long(), parts, note, deviation, canonical)
+
+
+def _jpeg_copies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images `(60000, 32, 32, 3)` and labels from `train.parquet` and `test.parquet`."""
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    tables = [pq.read_table(folder / f"{split}.parquet") for split in ("train", "test")]
+    files = [row["bytes"] for table in tables for row in table["img"].to_pylist()]
+    labels = np.concatenate([table["label"].to_numpy() for table in tables])
+    return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]), labels
+
+
+_LOADERS = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
+_FETCHED = {"mnist": "MNIST", "cifar10": "CIFAR10"}
 
 
 def fetch(name: str) -> None:
     """Download a data set into `folder()` through torchvision; embedded sets need nothing."""
     if name not in _LOADERS:
         raise KeyError(f"unknown data set {name!r}; known: {', '.join(_LOADERS)}")
-    if name == "mnist":
-        import_torchvision().datasets.MNIST(folder(), train=True, download=True)
+    if name in _FETCHED:
+        getattr(import_torchvision().datasets, _FETCHED[name])(folder(), download=True)
 
 
 def import_torchvision() -> ModuleType:
@@ -130,11 +170,19 @@ def import_torchvision() -> ModuleType:
     return torchvision
 
 
-def _dataset(name: str, images: Tensor, labels: Tensor, parts: dict[str, Tensor], note: str) -> Dataset:
+def _dataset(
+    name: str,
+    images: Tensor,
+    labels: Tensor,
+    parts: dict[str, Tensor],
+    note: str,
+    deviation: str = "",
+    canonical: bool = True,
+) -> Dataset:
     split_images = {split: images[index] for split, index in parts.items()}
     split_labels = {split: labels[index] for split, index in parts.items()}
     tensors = [tensor for split in parts for tensor in (split_images[split], split_labels[split])]
     fingerprint = digest(*(tensor.numpy().tobytes() for tensor in tensors))
     if not images.is_floating_point():
         split_images = {split: tensor.float() / 255 for split, tensor in split_images.items()}
-    return Dataset(name, split_images, split_labels, fingerprint, note)
+    return Dataset(name, split_images, split_labels, fingerprint, note, deviation, canonical)

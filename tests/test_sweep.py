@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -83,7 +83,7 @@ def test_a_stacked_trial_gives_the_curve_of_the_plain_loop(form):
         np.testing.assert_allclose(mine, plain_loop(trial), rtol=1e-9)
 
 
-@pytest.mark.parametrize("init", ["torch", "glorot"])
+@pytest.mark.parametrize("init", ["torch", "glorot", "orthogonal 2"])
 def test_a_stacked_trial_gives_the_curve_of_the_same_trial_alone(init):
     trials = digits_trials(init=init)
     together = train(trials)
@@ -304,10 +304,25 @@ def test_outcomes_apply_the_rule_to_the_stored_curve(tmp_path):
 def test_grid_refuses_what_it_does_not_know():
     with pytest.raises(KeyError, match="quick, laptop, paper"):
         autoencoder.grid("huge")
+    with pytest.raises(KeyError, match="no runs on 'mnist'; it has digits"):
+        autoencoder.grid("quick", "mnist")
     with pytest.raises(KeyError, match="batch, rate, init, form, eps"):
-        autoencoder.grid("quick", batchsize=3)
-    with pytest.raises(ValueError, match="'torch' or 'glorot'"):
+        autoencoder.Plan("digits", (4,), 1, protocol={"batchsize": 3}).trials()
+    with pytest.raises(ValueError, match="'torch', 'glorot' or 'orthogonal GAIN'"):
         train(digits_trials(init="he", horizon=1))
+    with pytest.raises(ValueError, match="log, reciprocal, live, gram, decay"):
+        train(digits_trials(form="det", horizon=1))
+
+
+def test_grid_has_every_trial_once_and_seeds_widen_it():
+    trials = autoencoder.grid("quick", seeds=2)
+    assert len(set(trials)) == len(trials) == 3 * 2 * 7 and set(autoencoder.grid("quick")) > set(trials)
+
+
+def test_orthogonal_weights_have_orthonormal_rows_times_the_gain():
+    weight, _, weight_out, _ = autoencoder._draw("orthogonal 2", 6, 64, seed=0)
+    torch.testing.assert_close(weight @ weight.T, 4 * torch.eye(6))
+    torch.testing.assert_close(weight_out.T @ weight_out, 4 * torch.eye(6))
 
 
 def dies_once(folder, stack, device, tick):
@@ -411,6 +426,7 @@ def test_every_penalty_has_the_gradient_of_its_formula(form):
         torch.testing.assert_close(weight.grad[i], trial["coefficient"] * expected, rtol=1e-8, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.sampled_from([torch.float32, torch.float64]), st.integers(0, 2**31))
 def test_inverse_against_torch(n, dtype, seed):
     matrix = torch.randn(2, n, n, generator=torch.Generator().manual_seed(seed)).to(dtype) + 3 * n**0.5 * torch.eye(n)

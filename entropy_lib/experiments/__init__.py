@@ -1,6 +1,6 @@
 """One module per experiment section of the paper, found here by name.
 
-Each offers `grid(profile, seeds)`, `train_stack`, `stack_by`, `scope`, `outcomes` and `PROFILES`.
+Each offers `grid(profile, data, seeds)`, `train_stack`, `stack_by`, `scope`, `outcomes` and `PROFILES`.
 """
 
 import os

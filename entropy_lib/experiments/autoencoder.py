@@ -4,7 +4,8 @@ One hidden layer, sigmoid on hidden and output units, mean squared error, Adam, 
 first weight. What the paper leaves open is a *protocol variable* of the configuration.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -28,48 +29,95 @@ FORMS = ("log", "reciprocal", "live", "gram", "decay")
 PROTOCOL_VARIABLES = {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3}
 # "Effective minima" for the claim of Section 5.2: what the unguided network reaches in this many epochs.
 QUALITY_EPOCH = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One part of a profile: every latent dimension, seed and λ under one protocol."""
+
+    data: str
+    latents: tuple[int, ...]
+    seeds: int
+    horizon: int = 50
+    coefficients: tuple[float, ...] = COEFFICIENTS
+    protocol: Mapping[str, float | str] = field(default_factory=dict)
+
+    def trials(self) -> list[Trial]:
+        unknown = set(self.protocol) - set(PROTOCOL_VARIABLES)
+        if unknown:
+            raise KeyError(f"unknown protocol variable {min(unknown)!r}; known: {', '.join(PROTOCOL_VARIABLES)}")
+        fingerprint = load(self.data).fingerprint
+        return [
+            Trial.of(
+                EXPERIMENT, PROTOCOL, self.data, fingerprint, seed, latent=latent, coefficient=coefficient,
+                horizon=self.horizon, **PROTOCOL_VARIABLES | self.protocol,
+            )
+            for latent in self.latents
+            for seed in range(self.seeds)
+            for coefficient in self.coefficients
+        ]  # fmt: skip
+
+
+def _alternatives(seeds: int) -> list[Plan]:
+    """Other ways to shape the encoder at d = 100, each with as many settings to choose from as the paper's λ has."""
+    penalties = [
+        Plan("mnist", (100,), seeds, coefficients=COEFFICIENTS[1:], protocol={"form": form})
+        for form in ("live", "gram", "decay")
+    ]
+    gains = [
+        Plan("mnist", (100,), seeds, coefficients=(0.0,), protocol={"init": f"orthogonal {gain:g}"}) for gain in GAINS
+    ]
+    # The paper's own form and the unguided network, to be compared with.
+    return [Plan("mnist", (100,), seeds), *penalties, *gains]
+
+
+GAINS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+# Parts are run in this order. `quick`: tiny images need larger steps to converge, and stop, in a minute.
 PROFILES = {
-    # Tiny images need larger steps to converge, and stop, in a minute.
-    "quick": {"data": "digits", "latents": (10, 20, 40), "seeds": 5, "horizon": 120, "protocol": {"rate": 0.01}},
-    "laptop": {"data": "mnist", "latents": (20, 100, 180, 260), "seeds": 3, "horizon": 50},
-    "paper": {"data": "mnist", "latents": PAPER_LATENTS, "seeds": 10, "horizon": 50},
+    "quick": [Plan("digits", (10, 20, 40), 5, 120, protocol={"rate": 0.01})],
+    "laptop": [
+        Plan("mnist", (20, 100, 180, 260), 3),
+        Plan("mnist", (60, 140, 220), 3),
+        Plan("mnist", (100, 180), 3, 100, protocol={"batch": 128}),
+        Plan("mnist", (20, 60), 2, coefficients=(1e-3, 0.1, 10.0), protocol={"form": "reciprocal"}),
+        Plan("cifar10", (60, 140), 3, 30),
+        *_alternatives(5),
+    ],
+    "paper": [
+        Plan("mnist", PAPER_LATENTS, 10),
+        Plan("cifar10", PAPER_LATENTS, 10),
+        Plan("mnist", (100, 180), 10, 100, protocol={"batch": 128}),
+        Plan("mnist", PAPER_LATENTS, 10, protocol={"form": "reciprocal"}),
+        *_alternatives(10),
+    ],
 }
 
 
-def grid(profile: str, seeds: int | None = None, latents: tuple[int, ...] | None = None, **protocol) -> list[Trial]:
-    """The trials of a profile; `seeds`, `latents` and protocol variables may be narrowed or changed."""
+def grid(profile: str, data: str | None = None, seeds: int | None = None) -> list[Trial]:
+    """The trials of a profile, each once; only those on `data`, with another number of `seeds`, when given."""
     if profile not in PROFILES:
         raise KeyError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
-    unknown = set(protocol) - set(PROTOCOL_VARIABLES)
-    if unknown:
-        raise KeyError(f"unknown protocol variable {min(unknown)!r}; known: {', '.join(PROTOCOL_VARIABLES)}")
-    chosen = PROFILES[profile]
-    data = load(chosen["data"])
-    protocol = PROTOCOL_VARIABLES | chosen.get("protocol", {}) | protocol
-    return [
-        Trial.of(
-            EXPERIMENT, PROTOCOL, data.name, data.fingerprint, seed,
-            latent=latent, coefficient=coefficient, horizon=chosen["horizon"], **protocol,
-        )
-        for latent in latents or chosen["latents"]
-        for seed in range(seeds or chosen["seeds"])
-        for coefficient in COEFFICIENTS
-    ]  # fmt: skip
+    known = list(dict.fromkeys(plan.data for plan in PROFILES[profile]))
+    if data not in (None, *known):
+        raise KeyError(f"the profile {profile!r} has no runs on {data!r}; it has {', '.join(known)}")
+    plans = [plan for plan in PROFILES[profile] if data in (None, plan.data)]
+    plans = [replace(plan, seeds=seeds) if seeds else plan for plan in plans]
+    return list(dict.fromkeys(trial for plan in plans for trial in plan.trials()))
 
 
 def scope(trial: Trial) -> tuple[str, str]:
     """What a record of this trial can decide, and how it departs from the paper."""
+    data = load(trial.data, trial.fingerprint)
     if trial.data == "digits":
-        return "quick", "8 x 8 digits instead of MNIST"
-    held_out = "trained on 50,000 of the 60,000 images, the others kept for choices"
-    if trial["horizon"] < 50:
-        return "reduced", f"{held_out}; horizon of {trial['horizon']} epochs"
-    return "paper", held_out
+        return "quick", data.deviation
+    short = f"horizon of {trial['horizon']} epochs" if trial["horizon"] < 50 else ""
+    deviation = "; ".join(part for part in (data.deviation, short) if part)
+    return ("reduced" if short or not data.canonical else "paper"), deviation
 
 
 def stack_by(trial: Trial, device: str = "cpu") -> Hashable:
-    """Trials that differ in λ alone are trained as one; on the tiny digits and on a GPU, seeds are stacked too."""
-    shared = tuple(item for item in trial.config if item[0] != "coefficient")
+    """Trials that differ in λ or initialisation are trained as one; on tiny digits and on a GPU, seeds are too."""
+    shared = tuple(item for item in trial.config if item[0] not in ("coefficient", "init"))
     return trial.data, shared, None if trial.data == "digits" or device != "cpu" else trial.seed
 
 
@@ -157,18 +205,27 @@ class _Guidance:
 
 def _initial(stack: list[Trial], pixels: int, device: str, dtype: torch.dtype) -> list[Tensor]:
     """Weights and biases `(trials, ...)`; the λs of one seed start from the same numbers."""
-    drawn = []
-    for trial in stack:
-        generator, latent = torch.Generator().manual_seed(trial.seed), int(trial["latent"])
-        shapes = [(latent, pixels), (1, latent), (pixels, latent), (1, pixels)]
-        if trial["init"] == "torch":
-            bounds = [pixels**-0.5, pixels**-0.5, latent**-0.5, latent**-0.5]
-        elif trial["init"] == "glorot":
-            bounds = [(6 / (pixels + latent)) ** 0.5, 0.0, (6 / (pixels + latent)) ** 0.5, 0.0]
-        else:
-            raise ValueError(f"init must be 'torch' or 'glorot', got {trial['init']!r}")
-        drawn.append([(2 * torch.rand(s, generator=generator) - 1) * b for s, b in zip(shapes, bounds, strict=True)])
+    drawn = [_draw(str(trial["init"]), int(trial["latent"]), pixels, trial.seed) for trial in stack]
     return [torch.stack(each).to(device, dtype) for each in zip(*drawn, strict=True)]
+
+
+def _draw(init: str, latent: int, pixels: int, seed: int) -> list[Tensor]:
+    """One network: `torch` is PyTorch's default, `glorot` Keras', `orthogonal G` has orthonormal weights times G."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(latent, pixels), (1, latent), (pixels, latent), (1, pixels)]
+    kind, _, gain = init.partition(" ")
+    if kind == "orthogonal":
+        drawn = [torch.zeros(shape) for shape in shapes]
+        for weight in (drawn[0], drawn[2]):
+            torch.nn.init.orthogonal_(weight, float(gain), generator=generator)
+        return drawn
+    if init == "torch":
+        bounds = [pixels**-0.5, pixels**-0.5, latent**-0.5, latent**-0.5]
+    elif init == "glorot":
+        bounds = [(6 / (pixels + latent)) ** 0.5, 0.0, (6 / (pixels + latent)) ** 0.5, 0.0]
+    else:
+        raise ValueError(f"init must be 'torch', 'glorot' or 'orthogonal GAIN', got {init!r}")
+    return [(2 * torch.rand(s, generator=generator) - 1) * b for s, b in zip(shapes, bounds, strict=True)]
 
 
 def _forward(parameters: list[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,10 @@ from entropy_lib.sweep.store import StackResult, Store
 from entropy_lib.sweep.trial import Trial, stacks
 
 
+# Of the code as it was loaded: a file that changes while a sweep runs does not change what it runs.
+_SOURCE = source_hash()
+
+
 class TrainStack(Protocol):
     """Train all trials of a stack to their horizon, calling `tick()` after every epoch."""
 
@@ -75,7 +79,7 @@ def _train(
     result = train_stack(stack, device, tick)
     return result, {
         **machine(device),
-        "source": source_hash(),
+        "source": _SOURCE,
         "started": started.isoformat(timespec="seconds"),
         "wall_seconds": round(time.perf_counter() - clock, 3),
     }

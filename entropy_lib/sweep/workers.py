@@ -98,7 +98,7 @@ def on_dask(function: Callable, jobs: Sequence[tuple], tick: Callable[[int], obj
         client = Client(LocalCluster(n_workers=cores(), threads_per_worker=1, dashboard_address=None))
     else:
         try:
-            client = Client(cluster, timeout=10)
+            client = Client(cluster, timeout=5)
         except (OSError, ValueError) as error:
             raise RuntimeError(f"no Dask scheduler answers at {cluster!r}; `dask scheduler` starts one") from error
     with client:
