@@ -15,7 +15,6 @@ from entropy_lib.sweep import workers as where
 from entropy_lib.sweep.store import StackResult, Store
 from entropy_lib.sweep.trial import Trial, stacks
 
-
 # Of the code as it was loaded: a file that changes while a sweep runs does not change what it runs.
 _SOURCE = source_hash()
 
