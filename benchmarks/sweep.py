@@ -1,4 +1,6 @@
-"""How fast the sweep engine is: `python benchmarks/sweep.py` prints tables and writes results/benchmarks/sweep.json.
+"""How fast the sweep engine is: prints tables and writes results/benchmarks/sweep-DEVICE.json.
+
+    python benchmarks/sweep.py [--device cuda]
 
 Everything is measured in one run, on noise of MNIST's shape (a network's speed does not depend on
 what the images show), and every comparison is a ratio of times of this run. Leave the machine alone
@@ -31,7 +33,7 @@ from entropy_lib.sweep.workers import cores, in_process, in_processes
 PIXELS, EPOCHS = 784, 3
 IMAGES = {"train": 6400, "validation": 1280, "test": 1280}  # MNIST's proportions, an eighth of its size
 LATENTS, BATCHES = (20, 60, 100, 140, 180, 220, 260), (32, 128)
-RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "sweep.json"
+RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 
 
 def noise() -> data.Dataset:
@@ -144,7 +146,7 @@ def speed(device: str, workers: int, seeds: int, operations: float, copied: floa
             alone, least = seeds * (free + 6 * guided), floor(latent, batch, operations, copied) * seeds / workers
             rows.append(
                 {"batch": batch, "d": latent, "trials": 7 * seeds, "plain": alone, "engine": stacked, "floor": least,
-                 "plain_term": guided / free - 1, "engine_term": term(latent, batch, device)}
+                 "plain_ratio": guided / free, "engine_ratio": term(latent, batch, device)}
             )  # fmt: skip
             show(rows[-1:])
     return rows
@@ -155,7 +157,7 @@ def term(latent: int, batch: int, device: str) -> float:
     guided = trials(latent, autoencoder.COEFFICIENTS[1:], batch=batch)
     # As many trials without it, told apart by their initialisation.
     free = [t for gain in autoencoder.GAINS for t in trials(latent, (0.0,), batch=batch, init=f"orthogonal {gain:g}")]
-    return engine(guided, device) / engine(free, device) - 1
+    return engine(guided, device) / engine(free, device)
 
 
 def stack_sizes(device: str) -> list[dict]:
@@ -215,9 +217,10 @@ def main(device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu") -> N
         "stacks": stack_sizes(device),
         "scaling": scaling(device, workers) if device == "cpu" else [],
     }  # fmt: skip
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(RESULT, lambda path: path.write_text(json.dumps(result, indent=1) + "\n"))
-    print(f"written to {RESULT}")
+    path = write_atomically(
+        RESULTS / f"sweep-{device}.json", lambda path: path.write_text(json.dumps(result, indent=1) + "\n")
+    )
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ Figures are transparent SVG in dark ink; the page's stylesheet turns the ink lig
 (hue is kept). The palette is Okabe and Ito's, distinguishable with any colour vision.
 """
 
+from collections.abc import Mapping
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -34,6 +36,15 @@ def show(figure: Figure, records: str | None = None) -> None:
     """Display a figure once; `records` names the records that it was drawn from, for the line below it."""
     display(figure, metadata={"records": records} if records else {})
     plt.close(figure)
+
+
+def table(frame: pd.DataFrame, digits: Mapping[str, str] | None = None) -> None:
+    """Display a table that scrolls sideways, without its index; `digits` gives formats to columns, NaN is a dash."""
+    style = frame.style.hide(axis="index").format(lambda v: f"{v:g}" if isinstance(v, float) else v, na_rep="–")
+    for column, form in (digits or {}).items():
+        if column in frame:
+            style = style.format(f"{{:{form}}}", subset=column, na_rep="–")
+    display(HTML(f'<div class="wide">{style.to_html()}</div>'))
 
 
 def coefficient_colours(coefficients: list[float]) -> dict[float, object]:

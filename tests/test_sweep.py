@@ -320,7 +320,7 @@ def test_grid_has_every_trial_once_and_seeds_widen_it():
 
 
 def test_orthogonal_weights_have_orthonormal_rows_times_the_gain():
-    weight, _, weight_out, _ = autoencoder._draw("orthogonal 2", 6, 64, seed=0)
+    weight, _, weight_out, _ = autoencoder.initial_network("orthogonal 2", 6, 64, seed=0)
     torch.testing.assert_close(weight @ weight.T, 4 * torch.eye(6))
     torch.testing.assert_close(weight_out.T @ weight_out, 4 * torch.eye(6))
 

@@ -4,10 +4,11 @@ A claim names a test of this module, or of `mathematics` or `reanalysis`, by its
 Nothing here depends on a result: thresholds are in the ledger, numbers in the records.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 from inspect import signature
 from pathlib import Path
@@ -379,6 +380,18 @@ def _signs(
     return Verdict(status, note, low, (low, high), _scope(frame, where={"latent": latents}))
 
 
+def _benchmark(store: Store, column: str, threshold: float) -> Verdict:
+    """Every row of the benchmark's speed table lies below the threshold: holds; some: partly; none: fails."""
+    path = store.root / "benchmarks" / "sweep-cpu.json"
+    if not path.exists():
+        return Verdict("not tested", f"{path.name} is missing; `python benchmarks/sweep.py` writes it")
+    values = pd.DataFrame(json.loads(path.read_text())["speed"])[column]
+    below = int((values < threshold).sum())
+    status = "holds" if below == len(values) else "partly" if below else "fails"
+    note = f"{below} of {len(values)} rows below {threshold:g}; from {values.min():.2g} to {values.max():.2g}"
+    return Verdict(status, note, values.mean(), scope="measured on noise of MNIST's shape")
+
+
 def _pending(store: Store, experiment: str, rule: str) -> Verdict:
     """A claim whose experiment has no records; `rule` is the decision rule, fixed now."""
     return Verdict("not tested", f"the experiment {experiment!r} is not part of the book yet; rule: {rule}")
@@ -392,6 +405,7 @@ _TESTS: dict[str, Callable[..., Verdict]] = {
     "spread": _spread,
     "signs": _signs,
     "fewer_dimensions": _fewer_dimensions,
+    "benchmark": _benchmark,
     "pending": _pending,
 }
 
@@ -407,7 +421,7 @@ def _records(
     if experiment not in EXPERIMENTS:
         return pd.DataFrame()
     module = EXPERIMENTS[experiment]
-    frame = module.outcomes(store)
+    frame = _outcomes(experiment, store.root, tuple(path.name for path in store.files(experiment)))
     if frame.empty:
         return frame
     frame = frame[(frame.data == data) & (frame.scope != "quick")]
@@ -417,6 +431,12 @@ def _records(
     if len(doubled):
         raise ValueError(f"{experiment} on {data} has several records for one seed: {', '.join(doubled.trial)}")
     return frame
+
+
+@lru_cache(maxsize=4)
+def _outcomes(experiment: str, root: Path, files: tuple[str, ...]) -> pd.DataFrame:
+    """Computed once for a ledger: files never change, so their names say which records these are."""
+    return EXPERIMENTS[experiment].outcomes(Store(root))
 
 
 def _scope(frame: pd.DataFrame, by: tuple[str, ...] = ("latent",), where: dict | None = None) -> str:

@@ -205,11 +205,11 @@ class _Guidance:
 
 def _initial(stack: list[Trial], pixels: int, device: str, dtype: torch.dtype) -> list[Tensor]:
     """Weights and biases `(trials, ...)`; the λs of one seed start from the same numbers."""
-    drawn = [_draw(str(trial["init"]), int(trial["latent"]), pixels, trial.seed) for trial in stack]
+    drawn = [initial_network(str(trial["init"]), int(trial["latent"]), pixels, trial.seed) for trial in stack]
     return [torch.stack(each).to(device, dtype) for each in zip(*drawn, strict=True)]
 
 
-def _draw(init: str, latent: int, pixels: int, seed: int) -> list[Tensor]:
+def initial_network(init: str, latent: int, pixels: int, seed: int) -> list[Tensor]:
     """One network: `torch` is PyTorch's default, `glorot` Keras', `orthogonal G` has orthonormal weights times G."""
     generator = torch.Generator().manual_seed(seed)
     shapes = [(latent, pixels), (1, latent), (pixels, latent), (1, pixels)]
@@ -322,7 +322,8 @@ def outcomes(
     Args:
         store: where the records are.
         rule: patience 7 without tolerance unless given.
-        monitored: the column that the rule watches.
+        monitored: the column that the rule watches, or `"validation_loss"`: validation MSE plus the
+            entropy term, as a training framework would report it.
         at: errors are taken at the `"stop"` epoch, as Keras does by default, or the `"best"` one.
 
     Returns:
@@ -337,7 +338,13 @@ def outcomes(
     if trials.empty:
         return trials
     rows = []
-    for trial, curve in store.curves(EXPERIMENT).groupby("trial"):
+    curves = store.curves(EXPERIMENT).merge(trials[["trial", "coefficient", "form", "eps"]], on="trial")
+    if monitored == "validation_loss":
+        log = -curves.log_abs_det
+        # exp(-709) is the smallest double: below it the reciprocal is 1 / eps anyhow.
+        term = log.where(curves.form == "log", 1 / (np.exp((-log).clip(-709, 709)) + curves.eps))
+        curves[monitored] = curves.validation_mse + (curves.coefficient * term).where(curves.coefficient > 0, 0.0)
+    for trial, curve in curves.groupby("trial"):
         stop = rule(curve[monitored].to_numpy()[1:])
         chosen = curve.iloc[stop.epoch if at == "stop" else stop.best_epoch]
         rows.append(

@@ -78,19 +78,146 @@ def curves(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
     return figure
 
 
-def gallery(store: Store, outcomes: pd.DataFrame, latent: int, originals: np.ndarray) -> Figure:
-    """Reconstructions of ten test images by seed 0 at the horizon: original, λ = 0, three guided networks."""
+def gallery(
+    store: Store, outcomes: pd.DataFrame, latent: int, originals: np.ndarray, epoch: int | None = None
+) -> Figure:
+    """Reconstructions of ten test images by seed 0: original, λ = 0, three guided networks.
+
+    At one of the epochs that are kept (1, 5 and the horizon); at the horizon unless given.
+    """
     at = outcomes[(outcomes.latent == latent) & (outcomes.seed == 0)].set_index("coefficient")
     shown = [c for c in (0.0, 1e-3, 0.1, 10.0) if c in at.index]
-    arrays = store.artefacts(at.file.iloc[0], EXPERIMENT)
-    rows = [originals] + [arrays["reconstructions"][-1, list(arrays["trials"]).index(at.trial[c])] for c in shown]
+    rows = [originals] + [_reconstructions(store, at.loc[c], epoch) for c in shown]
     names = ["original"] + [plots.coefficient_label(c) for c in shown]
-    side = int(np.sqrt(originals.shape[-1]))
     figure, panels = plt.subplots(len(rows), 10, figsize=(7.2, 0.75 * len(rows)))
     for line, images, name in zip(panels, rows, names, strict=True):
         for axes, image in zip(line, images, strict=True):
-            axes.imshow(image.reshape(side, side), cmap="gray", vmin=0, vmax=255)
+            axes.imshow(_picture(image) / 255, cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
+
+
+def _reconstructions(store: Store, trial: pd.Series, epoch: int | None = None) -> np.ndarray:
+    """`(10, pixels)` bytes of one trial."""
+    arrays = store.artefacts(trial.file, EXPERIMENT)
+    when = -1 if epoch is None else list(arrays["epochs"]).index(epoch)
+    return arrays["reconstructions"][when, list(arrays["trials"]).index(trial.trial)]
+
+
+def _picture(pixels: np.ndarray) -> np.ndarray:
+    """A row of pixels as an image, in colour when there are three planes."""
+    planes = 3 if len(pixels) % 3 == 0 else 1
+    side = int(np.sqrt(len(pixels) / planes))
+    image = np.asarray(pixels).reshape(planes, side, side).transpose(1, 2, 0)
+    return image if planes == 3 else image[..., 0]
+
+
+def time_to_quality(median: pd.DataFrame) -> Figure:
+    """Median epochs to each test MSE, one panel for a latent dimension; a line ends where half of the runs do."""
+    latents = sorted(median[median.epochs.notna()].latent.unique())
+    colours = plots.coefficient_colours(sorted(median.coefficient.unique()))
+    columns = min(4, len(latents))
+    lines = -(-len(latents) // columns)
+    figure, panels = plt.subplots(
+        lines, columns, figsize=(7.2, 0.6 + 2.1 * lines), sharex=True, sharey=True, squeeze=False
+    )
+    for axes in panels.flat[len(latents) :]:
+        axes.axis("off")
+    for axes, latent in zip(panels.flat, latents, strict=False):
+        for c, line in median[median.latent == latent].groupby("coefficient"):
+            line = line.sort_values("error", ascending=False)
+            axes.plot(
+                line.error, line.epochs, marker="o", markersize=2.5, linewidth=1.2, color=colours[c],
+                label=plots.coefficient_label(c), zorder=3 if c == 0 else 2,
+            )  # fmt: skip
+        axes.set(xscale="log", yscale="log", title=f"d = {latent}")
+        axes.set_xticks([0.03, 0.01, 0.003], ["0.03", "0.01", "0.003"])
+        axes.set_yticks([1, 3, 10, 30], ["1", "3", "10", "30"])
+        axes.minorticks_off()
+    panels[0, 0].invert_xaxis()
+    for axes in panels[-1]:
+        axes.set_xlabel("test MSE to reach")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("epochs")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
+    return figure
+
+
+def square_parts(images: np.ndarray, latents: tuple[int, ...], side: int = 28) -> Figure:
+    """Which pixels the square part of each latent dimension reads, on the standard deviation of the pixels.
+
+    The number is the share of the images' variance that lies in these pixels.
+    """
+    variance = images.var(axis=0)
+    figure, panels = plt.subplots(1, len(latents), figsize=(7.2, 1.5))
+    for axes, d in zip(panels, latents, strict=True):
+        axes.imshow(np.sqrt(variance).reshape(side, side), cmap="gray")
+        read = np.zeros((side, side, 4))
+        read.reshape(-1, 4)[:d] = (0.84, 0.37, 0.0, 0.6)
+        axes.imshow(read)
+        axes.set(xticks=[], yticks=[], title=f"d = {d}", xlabel=f"{variance[:d].sum() / variance.sum():.2g}")
+    return figure
+
+
+def determinant_growth(store: Store, outcomes: pd.DataFrame) -> Figure:
+    """How log|det W| and the log-volume of the whole weight move from their start, per latent dimension."""
+    latents, shown = sorted(outcomes.latent.unique()), [0.0, 1e-3, 10.0]
+    colours = dict(zip(latents, plt.get_cmap("viridis")(np.linspace(0, 0.85, len(latents))), strict=True))
+    joined = store.curves(EXPERIMENT).merge(outcomes[["trial", "coefficient", "latent"]], on="trial")
+    figure, panels = plt.subplots(2, len(shown), figsize=(7.2, 4.6), sharex=True, sharey="row")
+    for column, c in enumerate(shown):
+        for latent, group in joined[joined.coefficient == c].groupby("latent"):
+            mean = group.groupby("epoch")[["log_abs_det", "gram"]].mean()
+            for axes, name in zip(panels[:, column], mean, strict=True):
+                axes.plot((mean[name] - mean[name].iloc[0]) / latent, color=colours[latent], label=f"d = {latent}")
+        panels[0, column].set(title=plots.coefficient_label(c))
+        panels[1, column].set(xlabel="epoch")
+    panels[0, 0].set(ylabel="square part:\nrise of log|det W| / d")
+    panels[1, 0].set(ylabel="whole weight:\nrise of ½ log det(WWᵀ) / d")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
+    return figure
+
+
+def lost_detail(store: Store, outcomes: pd.DataFrame, latent: int, originals: np.ndarray) -> Figure:
+    """Where the reconstructions of ten test images are worse with λ = 10 than without, at the horizon, seed 0."""
+    at = outcomes[(outcomes.latent == latent) & (outcomes.seed == 0)].set_index("coefficient")
+    free, guided = (
+        (((_reconstructions(store, at.loc[c]).astype(float) - originals) / 255) ** 2).mean(0) for c in (0.0, 10.0)
+    )
+    figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.5))
+    top = max(free.max(), guided.max())
+    for axes, error, name in zip(panels, (free, guided), ("λ = 0", "λ = 10"), strict=False):
+        drawn = axes.imshow(_picture(error), cmap="magma", vmin=0, vmax=top)
+        axes.set(xticks=[], yticks=[], title=f"squared error, {name}")
+    figure.colorbar(drawn, ax=panels[1], shrink=0.8)
+    difference = _picture(guided - free)
+    bound = np.abs(difference).max()
+    drawn = panels[2].imshow(difference, cmap="RdBu_r", vmin=-bound, vmax=bound)
+    panels[2].set(xticks=[], yticks=[], title="difference")
+    figure.colorbar(drawn, ax=panels[2], shrink=0.8)
+    return figure
+
+
+def underflow(table: pd.DataFrame) -> Figure:
+    """Where the reciprocal loss has a gradient at initialisation: log10 of its norm.
+
+    A cross marks a gradient of exactly zero, an exclamation mark one that is not finite. `table` is
+    that of `autoencoder_analysis.reciprocal_gradients`.
+    """
+    cases = list(table.groupby(["dtype", "init"], sort=False))
+    figure, panels = plt.subplots(1, len(cases), figsize=(7.2, 2.9), sharey=True)
+    for axes, ((dtype, init), case) in zip(panels, cases, strict=True):
+        wide = case.pivot(index="eps", columns="d", values="norm").sort_index()
+        values = np.log10(wide.to_numpy(), where=wide.to_numpy() > 0, out=np.full(wide.shape, np.nan))
+        drawn = axes.imshow(values, cmap="RdBu_r", vmin=-8, vmax=8, aspect="auto", origin="lower")
+        for mark, where in (("×", wide == 0), ("!", ~np.isfinite(wide))):
+            for i, j in np.argwhere(where.to_numpy()):
+                axes.text(j, i, mark, ha="center", va="center", fontsize=9)
+        axes.set_xticks(range(len(wide.columns)), [str(d) for d in wide.columns], rotation=90)
+        axes.set_yticks(range(len(wide.index)), [f"1e{round(np.log10(e))}" for e in wide.index])
+        axes.set(xlabel="d", title=f"{dtype}, {init}")
+    panels[0].set_ylabel("ε")
+    figure.colorbar(drawn, ax=panels, label="log₁₀ norm of the gradient", shrink=0.9, extend="both")
     return figure
