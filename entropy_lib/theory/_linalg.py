@@ -27,12 +27,12 @@ def inverse(matrix: Tensor) -> Tensor:
     if matrix.device.type != "cpu" or not matrix.numel():
         return torch.linalg.inv_ex(matrix).inverse
     matrix = matrix.detach().contiguous()
-    n, result = matrix.shape[-1], torch.empty_like(matrix)
+    n, transposed = matrix.shape[-1], torch.empty_like(matrix)
     factor, solve = get_lapack_funcs(("getrf", "getrs"), dtype=matrix.numpy().dtype)
     identity = np.eye(n, dtype=matrix.numpy().dtype, order="F")
-    pairs = zip(matrix.view(-1, n, n).numpy(), result.view(-1, n, n).numpy(), strict=True)
+    pairs = zip(matrix.view(-1, n, n).numpy(), transposed.view(-1, n, n).numpy(), strict=True)
     for each, out in pairs:
-        # LAPACK reads columns first, so it sees, and inverts, the transpose.
+        # LAPACK reads columns first: it factors the transpose, and its solution lies in memory transposed.
         lu, pivots, info = factor(each.T)
-        out[:] = solve(lu, pivots, identity)[0].T if info == 0 else np.nan
-    return result
+        out[:] = solve(lu, pivots, identity, trans=1)[0].T if info == 0 else np.nan
+    return transposed.mT
