@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from entropy_lib.data import load
 from entropy_lib.evidence import paper
 from entropy_lib.experiments import autoencoder, autoencoder_analysis, autoencoder_figures
 from entropy_lib.sweep.run import run
@@ -43,8 +44,8 @@ def test_protocol_table_has_every_combination_once_and_its_means(store):
     found = autoencoder.outcomes(store)
     strong = found[(found.form == "log") & found.coefficient.isin([0.01, 0.1, 1.0, 10.0])]
     row = everything.set_index(keys).loc[("log", 32, "torch", "validation_mse", "none", "stop")]
-    assert row["stop, λ ≥ 0.01"] == pytest.approx(strong.stopping_epoch.mean())
-    assert row["mse, λ ≥ 0.01"] == pytest.approx(strong.test_mse.mean())
+    assert row["stops, λ ≥ 0.01"] == pytest.approx(strong.stopping_epoch.mean())
+    assert row["MSE, λ ≥ 0.01"] == pytest.approx(strong.test_mse.mean())
     assert everything["statements met"].between(0, 4).all() and everything["statements met"].is_monotonic_decreasing
 
 
@@ -112,10 +113,18 @@ def test_figures_hold_every_dimension(store):
     figures = [
         autoencoder_figures.time_to_quality(autoencoder_analysis.median_time(times)),
         autoencoder_figures.determinant_growth(store, table),
-        autoencoder_figures.square_parts(np.random.default_rng(0).random((9, 64)), (4, 8), side=8),
-        autoencoder_figures.lost_detail(store, table, 6, np.zeros((10, 64))),
+        autoencoder_figures.square_parts(autoencoder.pictured(store, table)["pixel_deviation"], (4, 8)),
+        autoencoder_figures.lost_detail(store, table, 6),
+        autoencoder_figures.gallery(store, table, 6, epoch=5),
     ]
-    assert [len(figure.axes) for figure in figures] == [1, 6, 2, 5]
+    assert [len(figure.axes) for figure in figures] == [1, 6, 2, 5, 50]
+
+
+def test_records_keep_what_the_pictures_need(store):
+    kept = autoencoder.pictured(store, autoencoder.outcomes(store))
+    digits = load("digits")
+    np.testing.assert_array_equal(kept["originals"], (digits.flat("test")[:10] * 255).round().numpy())
+    np.testing.assert_allclose(kept["pixel_deviation"], digits.flat("train").std(0).numpy(), rtol=1e-5)
 
 
 def test_the_benchmark_runs(monkeypatch, capsys):

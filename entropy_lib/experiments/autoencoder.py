@@ -81,6 +81,7 @@ PROFILES = {
         Plan("mnist", (100, 180), 3, 100, protocol={"batch": 128}),
         Plan("mnist", (20, 60), 2, coefficients=(1e-3, 0.1, 10.0), protocol={"form": "reciprocal"}),
         Plan("cifar10", (60, 140), 3, 30),
+        Plan("mnist", (100,), 3, protocol={"init": "glorot"}),
         *_alternatives(5),
     ],
     "paper": [
@@ -88,6 +89,7 @@ PROFILES = {
         Plan("cifar10", PAPER_LATENTS, 10),
         Plan("mnist", (100, 180), 10, 100, protocol={"batch": 128}),
         Plan("mnist", PAPER_LATENTS, 10, protocol={"form": "reciprocal"}),
+        Plan("mnist", PAPER_LATENTS, 10, protocol={"init": "glorot"}),
         *_alternatives(10),
     ],
 }
@@ -157,7 +159,7 @@ def train_stack(
         if epoch in (1, 5, horizon):
             reconstructions[epoch] = _reconstruct(parameters, splits["test"])
         tick()
-    return StackResult(_curves(stack, rows), _artefacts(stack, reconstructions))
+    return StackResult(_curves(stack, rows), _artefacts(stack, reconstructions, splits))
 
 
 class _Guidance:
@@ -291,7 +293,7 @@ def _measure(
 def _reconstruct(parameters: list[Tensor], images: Tensor) -> Tensor:
     """The first ten test images as every trial returns them, `(trials, 10, pixels)`, as bytes."""
     images = images[:10].expand(len(parameters[0]), -1, -1)
-    return (_forward(parameters, images)[1] * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+    return _bytes(_forward(parameters, images)[1])
 
 
 def _curves(stack: list[Trial], rows: list[dict[str, np.ndarray]]) -> pd.DataFrame:
@@ -302,8 +304,10 @@ def _curves(stack: list[Trial], rows: list[dict[str, np.ndarray]]) -> pd.DataFra
     return pd.concat(frames, ignore_index=True)
 
 
-def _artefacts(stack: list[Trial], reconstructions: dict[int, Tensor]) -> dict[str, np.ndarray]:
-    """Pictures of seed 0 alone: enough for a gallery, small enough to commit."""
+def _artefacts(
+    stack: list[Trial], reconstructions: dict[int, Tensor], splits: dict[str, Tensor]
+) -> dict[str, np.ndarray]:
+    """Pictures of seed 0 alone: small enough to commit, enough for pages to be drawn without the data."""
     shown = [i for i, trial in enumerate(stack) if trial.seed == 0]
     if not shown:
         return {}
@@ -311,7 +315,25 @@ def _artefacts(stack: list[Trial], reconstructions: dict[int, Tensor]) -> dict[s
         "epochs": np.array(list(reconstructions)),
         "trials": np.array([stack[i].id for i in shown]),
         "reconstructions": torch.stack(list(reconstructions.values()))[:, shown].numpy(),
+        "originals": _bytes(splits["test"][:10]).numpy(),
+        "pixel_deviation": splits["train"].std(0).float().cpu().numpy(),
     }
+
+
+def _bytes(images: Tensor) -> Tensor:
+    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def pictured(store: Store, table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """`originals`, the ten test images of the galleries, and `pixel_deviation`, from a record of these outcomes.
+
+    Empty when no record keeps them.
+    """
+    for file in table.file.unique():
+        arrays = store.artefacts(file, EXPERIMENT)
+        if "originals" in arrays:
+            return {name: arrays[name] for name in ("originals", "pixel_deviation")}
+    return {}
 
 
 def outcomes(

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from entropy_lib import plots
 from entropy_lib.evidence import paper
 from entropy_lib.evidence.statistics import agreement, effect, sign_table
-from entropy_lib.experiments.autoencoder import EXPERIMENT
+from entropy_lib.experiments.autoencoder import EXPERIMENT, pictured
 from entropy_lib.sweep.store import Store
 
 
@@ -78,16 +78,14 @@ def curves(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
     return figure
 
 
-def gallery(
-    store: Store, outcomes: pd.DataFrame, latent: int, originals: np.ndarray, epoch: int | None = None
-) -> Figure:
+def gallery(store: Store, outcomes: pd.DataFrame, latent: int, epoch: int | None = None) -> Figure:
     """Reconstructions of ten test images by seed 0: original, λ = 0, three guided networks.
 
     At one of the epochs that are kept (1, 5 and the horizon); at the horizon unless given.
     """
     at = outcomes[(outcomes.latent == latent) & (outcomes.seed == 0)].set_index("coefficient")
     shown = [c for c in (0.0, 1e-3, 0.1, 10.0) if c in at.index]
-    rows = [originals] + [_reconstructions(store, at.loc[c], epoch) for c in shown]
+    rows = [pictured(store, outcomes)["originals"]] + [_reconstructions(store, at.loc[c], epoch) for c in shown]
     names = ["original"] + [plots.coefficient_label(c) for c in shown]
     figure, panels = plt.subplots(len(rows), 10, figsize=(7.2, 0.75 * len(rows)))
     for line, images, name in zip(panels, rows, names, strict=True):
@@ -145,15 +143,15 @@ def time_to_quality(median: pd.DataFrame) -> Figure:
     return figure
 
 
-def square_parts(images: np.ndarray, latents: tuple[int, ...], side: int = 28) -> Figure:
+def square_parts(deviation: np.ndarray, latents: tuple[int, ...]) -> Figure:
     """Which pixels the square part of each latent dimension reads, on the standard deviation of the pixels.
 
     The number is the share of the images' variance that lies in these pixels.
     """
-    variance = images.var(axis=0)
+    variance, side = deviation.astype(float) ** 2, int(np.sqrt(len(deviation)))
     figure, panels = plt.subplots(1, len(latents), figsize=(7.2, 1.5))
     for axes, d in zip(panels, latents, strict=True):
-        axes.imshow(np.sqrt(variance).reshape(side, side), cmap="gray")
+        axes.imshow(deviation.reshape(side, side), cmap="gray")
         read = np.zeros((side, side, 4))
         read.reshape(-1, 4)[:d] = (0.84, 0.37, 0.0, 0.6)
         axes.imshow(read)
@@ -180,12 +178,11 @@ def determinant_growth(store: Store, outcomes: pd.DataFrame) -> Figure:
     return figure
 
 
-def lost_detail(store: Store, outcomes: pd.DataFrame, latent: int, originals: np.ndarray) -> Figure:
+def lost_detail(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
     """Where the reconstructions of ten test images are worse with λ = 10 than without, at the horizon, seed 0."""
     at = outcomes[(outcomes.latent == latent) & (outcomes.seed == 0)].set_index("coefficient")
-    free, guided = (
-        (((_reconstructions(store, at.loc[c]).astype(float) - originals) / 255) ** 2).mean(0) for c in (0.0, 10.0)
-    )
+    originals = pictured(store, outcomes)["originals"].astype(float)
+    free, guided = ((((_reconstructions(store, at.loc[c]) - originals) / 255) ** 2).mean(0) for c in (0.0, 10.0))
     figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.5))
     top = max(free.max(), guided.max())
     for axes, error, name in zip(panels, (free, guided), ("λ = 0", "λ = 10"), strict=False):
