@@ -13,6 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from entropy_lib import cli, data
+from entropy_lib.experiments import autoencoder
 from entropy_lib.files import digest, source_hash, write_atomically
 
 ROOT = Path(__file__).parents[1]
@@ -189,6 +190,19 @@ def test_missing_mnist_names_the_command(monkeypatch, tmp_path):
         data.load("mnist")
     with pytest.raises(KeyError, match="digits, mnist"):
         data.load("imagenet")
+
+
+def test_sweep_runs_on_processes_and_on_a_local_cluster(tmp_path, monkeypatch):
+    tiny = [autoencoder.Plan("digits", (4, 5), 1, horizon=1)]
+    monkeypatch.setitem(autoencoder.PROFILES, "quick", tiny)
+    arguments = ["sweep", "autoencoder", "--data", "digits", "--records", str(tmp_path)]
+    for extra, done in ((["--workers", "2"], "14 trials trained"), ([], "14 were there")):
+        finished = CliRunner().invoke(cli.app, [*arguments, *extra])
+        assert finished.exit_code == 0 and done in finished.output, finished.output
+    elsewhere = CliRunner().invoke(cli.app, [*arguments[:-1], str(tmp_path / "dask"), "--cluster", "local"])
+    assert "14 trials trained" in elsewhere.output, elsewhere.output
+    refused = CliRunner().invoke(cli.app, ["sweep", "autoencoder", "--data", "mnist"])
+    assert isinstance(refused.exception, KeyError) and "it has digits" in str(refused.exception)
 
 
 COMMANDS = {

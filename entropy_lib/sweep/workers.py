@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
@@ -94,23 +94,21 @@ def on_dask(function: Callable, jobs: Sequence[tuple], tick: Callable[[int], obj
     """
     from distributed import Client, LocalCluster, as_completed
 
-    if cluster == "local":
-        client = Client(LocalCluster(n_workers=cores(), threads_per_worker=1, dashboard_address=None))
-    else:
+    with ExitStack() as opened:
+        if cluster == "local":
+            address = opened.enter_context(
+                LocalCluster(n_workers=cores(), threads_per_worker=1, dashboard_address=None)
+            )
+        else:
+            address = cluster
         try:
-            client = Client(cluster, timeout=5)
+            client = opened.enter_context(Client(address, timeout=5))
         except (OSError, ValueError) as error:
             raise RuntimeError(f"no Dask scheduler answers at {cluster!r}; `dask scheduler` starts one") from error
-    with client:
         client.subscribe_topic(_TOPIC, lambda event: tick(event[1]))
-        futures = {
-            client.submit(_on_dask_worker, function, number, job, pure=False): number for number, job in enumerate(jobs)
-        }
+        futures = {client.submit(_on_dask_worker, function, n, job, pure=False): n for n, job in enumerate(jobs)}
         for future, result in as_completed(list(futures), with_results=True):
             yield futures[future], result
-            future.release()
-    if cluster == "local":
-        client.cluster.close()
 
 
 def _on_dask_worker(function: Callable, number: int, job: tuple) -> object:
