@@ -1,5 +1,6 @@
 """Statistics, the paper's tables, and that verdicts follow from records and from nothing else."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -182,9 +183,11 @@ def records(monkeypatch):
 
     def use(table: pd.DataFrame):
         monkeypatch.setattr(autoencoder, "outcomes", lambda store: table)
+        ledger_module._outcomes.cache_clear()
         return Store("nowhere")
 
-    return use
+    yield use
+    ledger_module._outcomes.cache_clear()
 
 
 def paired(**arguments) -> Claim:
@@ -347,3 +350,18 @@ def test_a_verdict_outside_the_vocabulary_is_refused(monkeypatch):
     claim = Claim("x", "5", "", "", "empirical", "", "", {"kind": "pending"})
     with pytest.raises(ValueError, match="maybe"):
         ledger([claim], Store("nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "status"),
+    [([1.01, 1.05], "holds"), ([1.01, 1.5], "partly"), ([1.2, 1.5], "fails"), (None, "not tested")],
+)
+def test_a_claim_on_speed_is_decided_by_the_benchmark(tmp_path, ratios, status):
+    if ratios:
+        result = {"provenance": {"device": "CPU"}, "speed": [{"plain_ratio": ratio} for ratio in ratios]}
+        (tmp_path / "benchmarks").mkdir()
+        (tmp_path / "benchmarks" / "sweep-cpu.json").write_text(json.dumps(result))
+    claim = Claim(
+        "x", "5.2", "", "", "empirical", "", "", {"kind": "benchmark", "column": "plain_ratio", "threshold": 1.1}
+    )
+    assert decide(claim, Store(tmp_path)).status == status

@@ -385,11 +385,13 @@ def _benchmark(store: Store, column: str, threshold: float) -> Verdict:
     path = store.root / "benchmarks" / "sweep-cpu.json"
     if not path.exists():
         return Verdict("not tested", f"{path.name} is missing; `python benchmarks/sweep.py` writes it")
-    values = pd.DataFrame(json.loads(path.read_text())["speed"])[column]
+    measured = json.loads(path.read_text())
+    values = pd.DataFrame(measured["speed"])[column]
     below = int((values < threshold).sum())
     status = "holds" if below == len(values) else "partly" if below else "fails"
     note = f"{below} of {len(values)} rows below {threshold:g}; from {values.min():.2g} to {values.max():.2g}"
-    return Verdict(status, note, values.mean(), scope="measured on noise of MNIST's shape")
+    made = measured["provenance"]
+    return Verdict(status, note, values.mean(), scope=f"reduced (noise of MNIST's shape, on {made['device']})")
 
 
 def _pending(store: Store, experiment: str, rule: str) -> Verdict:
