@@ -363,6 +363,41 @@ def test_a_dead_process_is_reported_and_finished_stacks_are_kept(tmp_path):
     assert store.finished("autoencoder") == {trial.id for trial in trials} and store.validate() == []
 
 
+def sleeps(folder, stack, device, tick):
+    (folder / f"pid-{os.getpid()}").touch()
+    time.sleep(120)
+
+
+SLEEPING = """
+import functools, sys
+from pathlib import Path
+from tests.test_sweep import autoencoder, digits_trials, one_stack_a_seed, run, sleeps, Store
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    run(digits_trials(), functools.partial(sleeps, folder), Store(folder), one_stack_a_seed, autoencoder.scope,
+        progress=False, workers=2)
+"""
+
+
+def test_a_killed_sweep_takes_its_workers_along(tmp_path):
+    script = tmp_path / "sleeping.py"
+    script.write_text(SLEEPING)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=environment)
+
+    def until(condition):
+        deadline = time.time() + 60
+        while not condition() and time.time() < deadline:
+            time.sleep(0.1)
+        assert condition()
+
+    until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
+    workers = [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
+    parent.kill()
+    parent.wait()
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
+
+
 def test_dask_loses_and_doubles_no_trial_when_a_worker_is_killed(tmp_path):
     from distributed import LocalCluster
 

@@ -8,11 +8,13 @@ two stacks side by side (`benchmarks/sweep.py` measures it).
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from multiprocessing.connection import wait as wait_for_any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -77,6 +79,13 @@ def in_processes(
 def _keep(ticks) -> None:
     global _ticks
     _ticks = ticks
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed sweep takes its workers along: alone they would train on for nobody."""
+    wait_for_any([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _in_worker(function: Callable, number: int, job: tuple) -> object:
