@@ -21,6 +21,7 @@ _HOME = {
     "ConvEntropyLoss": "guidance",
     "EntropyGuidance": "guidance",
     "entropy_flow": "flow",
+    "select_layers": "flow",
 }
 __all__ = [
     "dense_entropy_change",
@@ -36,11 +37,12 @@ __all__ = [
     "ConvEntropyLoss",
     "EntropyGuidance",
     "entropy_flow",
+    "select_layers",
 ]
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from entropy_lib.flow import entropy_flow
+    from entropy_lib.flow import entropy_flow, select_layers
     from entropy_lib.guidance import ConvEntropyLoss, DenseEntropyLoss, EntropyGuidance
     from entropy_lib.theory.change import conv_entropy_change, dense_entropy_change
     from entropy_lib.theory.completion import complete_conv, complete_dense, conv_matrix

@@ -1,5 +1,6 @@
 """Entropy flow of a model, layer by layer: the numbers behind Figs 1, 8 and 9."""
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -9,15 +10,21 @@ from entropy_lib.theory.exact import circular_conv_entropy_change, gram_entropy_
 
 
 @torch.no_grad()
-def entropy_flow(model: nn.Module, input_size: tuple[int, int] = (16, 16)) -> pd.DataFrame:
+def entropy_flow(
+    model: nn.Module, input_size: tuple[int, int] = (16, 16), example: Tensor | None = None
+) -> pd.DataFrame:
     r"""Entropy change of every filter of a model, one row per filter and layer in forward order.
 
     For convolutions a filter is a 2-D slice (out, in). A dense layer is one row.
 
     Args:
-        model: any module; its `Linear` and `Conv2d` layers are read in the order in which they
-            were registered, which is the forward order of torchvision's models.
-        input_size: the grid `(l, w)` on which the circular log-det is taken; at least the kernel's size.
+        model: any module with `Linear` or `Conv2d` layers, such as a checkpoint in training.
+        input_size: the grid `(l, w)` on which the circular log-det of every convolution is taken;
+            at least the kernel's size. Per pixel and channel it depends little on the grid.
+        example: a batch that the model takes. The model is run once with its shape alone, no number is
+            computed: layers come in the order in which they run, and each convolution is measured on the
+            map that it sees (or the kernel's size, if that is larger). Without it the order is that of
+            registration, which is the forward order of torchvision's models.
 
     Returns:
         A data frame, every measure in nats, with the columns `layer` (1, 2, ...), `name`, `kind`
@@ -27,26 +34,82 @@ def entropy_flow(model: nn.Module, input_size: tuple[int, int] = (16, 16)) -> pd
           of Eq. 22); log|det W| for a dense layer;
         - `log_norm`: log of the slice's Euclidean norm, log of the Frobenius norm for a dense layer;
         - `exact`: of the whole layer, the same in each of its rows: circular log-det per pixel and
-          channel; ½ log det of the Gram matrix per output for a dense layer.
+          channel at stride one; ½ log det of the Gram matrix per output for a dense layer.
 
     Raises:
         ValueError: the model has no dense or 2-D convolutional layer, or a weight is not finite.
     """
     layers = [(name, part) for name, part in model.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
+    sizes = dict.fromkeys((name for name, _ in layers), input_size)
+    if example is not None:
+        sizes = map_sizes(model, example)
+        layers = [(name, model.get_submodule(name)) for name in sizes]
     if not layers:
         raise ValueError(f"{type(model).__name__} has no Linear or Conv2d layer whose entropy flow could be read")
     frames = []
     for number, (name, part) in enumerate(layers, start=1):
-        read = _conv_rows if isinstance(part, nn.Conv2d) else _dense_rows
         try:
-            frames.append(read(part.weight.detach(), input_size).assign(layer=number, name=name))
+            rows = _dense_rows(part.weight) if isinstance(part, nn.Linear) else _conv_rows(part, sizes[name])
         except ValueError as error:
             raise ValueError(f"layer {name!r}: {error}") from error
+        frames.append(rows.assign(layer=number, name=name))
     columns = ["layer", "name", "kind", "output", "input", "entropy_change", "log_norm", "exact"]
     return pd.concat(frames, ignore_index=True)[columns]
 
 
-def _dense_rows(weight: Tensor, _: tuple[int, int]) -> pd.DataFrame:
+@torch.no_grad()
+def map_sizes(model: nn.Module, example: Tensor) -> dict[str, tuple[int, int]]:
+    """The map `(l, w)` that each dense or convolutional layer sees, in the order in which they run.
+
+    Computed from the example's shape: parameters and input are replaced by ones without numbers. A layer that
+    runs several times counts the first time; a convolution's map is at least as large as its kernel.
+    """
+    sizes: dict[str, tuple[int, int]] = {}
+
+    def note(name: str, part: nn.Module, image: Tensor) -> None:
+        least = part.kernel_size if isinstance(part, nn.Conv2d) else (1, 1)
+        sizes.setdefault(name, tuple(max(pair) for pair in zip(image.shape[-2:], least, strict=True)))
+
+    hooks = [
+        part.register_forward_pre_hook(lambda part, inputs, name=name: note(name, part, inputs[0]))
+        for name, part in model.named_modules()
+        if isinstance(part, (nn.Linear, nn.Conv2d))
+    ]
+    shapes = {name: tensor.to("meta") for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    try:
+        torch.func.functional_call(model, shapes, (example.to("meta"),))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sizes
+
+
+def conv_exact(kernel: Tensor, input_size: tuple[int, int], groups: int = 1) -> float:
+    """Circular log-det per pixel and channel of a kernel `(out, in / groups, p, q)`."""
+    blocks = kernel.unflatten(0, (groups, -1))
+    channels = groups * min(blocks.shape[1:3])
+    return float(circular_conv_entropy_change(blocks, input_size).sum()) / (input_size[0] * input_size[1] * channels)
+
+
+def select_layers(means: pd.Series, deviations: float = 1.0) -> list[str]:
+    """The layers that preserve entropy, by the rule of Fig. 7: "find the entropy-preserving layers".
+
+    The paper gives no threshold. Here a layer is one of them when its mean lies more than `deviations`
+    standard deviations above the mean over layers.
+
+    Args:
+        means: one number per layer, such as `flow.groupby("name", sort=False).entropy_change.mean()`;
+            layers whose number is not finite are never picked and do not count.
+        deviations: how far above.
+
+    Returns:
+        Names from the index of `means`, in its order.
+    """
+    finite = means[np.isfinite(means)]
+    return finite.index[finite > finite.mean() + deviations * finite.std(ddof=0)].tolist()
+
+
+def _dense_rows(weight: Tensor) -> pd.DataFrame:
     row = {
         "kind": "dense", "output": 0, "input": 0,
         "entropy_change": float(dense_entropy_change(weight)),
@@ -56,15 +119,15 @@ def _dense_rows(weight: Tensor, _: tuple[int, int]) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def _conv_rows(kernel: Tensor, input_size: tuple[int, int]) -> pd.DataFrame:
-    exact = circular_conv_entropy_change(kernel, input_size) / (input_size[0] * input_size[1] * min(kernel.shape[:2]))
+def _conv_rows(layer: nn.Conv2d, input_size: tuple[int, int]) -> pd.DataFrame:
+    exact = conv_exact(layer.weight, input_size, layer.groups)
+    kernel = layer.weight.detach().float().cpu()
     output, into = torch.meshgrid(torch.arange(kernel.shape[0]), torch.arange(kernel.shape[1]), indexing="ij")
-    kernel = kernel.float().cpu()
     return pd.DataFrame(
         {
             "kind": "conv", "output": output.flatten(), "input": into.flatten(),
             "entropy_change": kernel[..., 0, 0].abs().log().flatten(),
             "log_norm": torch.linalg.matrix_norm(kernel).log().flatten(),
-            "exact": float(exact),
+            "exact": exact,
         }
     )  # fmt: skip

@@ -20,7 +20,7 @@ from scipy import stats
 
 from entropy_lib.evidence import mathematics, paper, reanalysis
 from entropy_lib.evidence.statistics import detectable, effect, holm, p_one_sided, sign_table
-from entropy_lib.experiments import EXPERIMENTS, autoencoder
+from entropy_lib.experiments import EXPERIMENTS, autoencoder, flow_analysis
 from entropy_lib.sweep.store import Store
 
 VERDICTS = ("holds", "partly", "fails", "undecided", "not tested")
@@ -394,6 +394,18 @@ def _benchmark(store: Store, column: str, threshold: float) -> Verdict:
     return Verdict(status, note, values.mean(), scope=f"reduced (noise of MNIST's shape, on {made['device']})")
 
 
+def _flow(store: Store, check: str) -> Verdict:
+    """A decision of `flow_analysis` on what networks trained on ImageNet and untrained ones show."""
+    table = _outcomes("flow", store.root, tuple(path.name for path in store.files("flow")))
+    table = table[table.scope != "quick"] if len(table) else table
+    decided = flow_analysis.DECISIONS[check](table)
+    if decided is None:
+        return _not_tested("flow", "imagenet")
+    status, note, size = decided
+    deviation = "; ".join(sorted(set(table[table.architecture == "vgg16"].deviation) - {""}))
+    return Verdict(status, note, size, scope=f"paper ({deviation})" if deviation else "paper")
+
+
 def _pending(store: Store, experiment: str, rule: str) -> Verdict:
     """A claim whose experiment has no records; `rule` is the decision rule, fixed now."""
     return Verdict("not tested", f"the experiment {experiment!r} is not part of the book yet; rule: {rule}")
@@ -408,6 +420,7 @@ _TESTS: dict[str, Callable[..., Verdict]] = {
     "signs": _signs,
     "fewer_dimensions": _fewer_dimensions,
     "benchmark": _benchmark,
+    "flow": _flow,
     "pending": _pending,
 }
 

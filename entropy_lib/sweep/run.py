@@ -90,17 +90,17 @@ class _Progress:
     def __init__(self, groups: list[list[Trial]], wanted: int, shown: bool):
         self._groups, self._epochs = groups, [0] * len(groups)
         self._there, self._wanted = wanted - sum(map(len, groups)), wanted
-        total = sum(trial["horizon"] for stack in groups for trial in stack)
+        total = sum(len(stack) * _steps(stack) for stack in groups)
         self._bar = tqdm(total=total, unit="epoch", disable=not shown or not groups, smoothing=0.05)
         self._describe()
 
     def tick(self, number: int) -> None:
-        if self._epochs[number] < self._groups[number][0]["horizon"]:
+        if self._epochs[number] < _steps(self._groups[number]):
             self._epochs[number] += 1
             self._bar.update(len(self._groups[number]))
 
     def finish(self, number: int) -> None:
-        while self._epochs[number] < self._groups[number][0]["horizon"]:
+        while self._epochs[number] < _steps(self._groups[number]):
             self.tick(number)
         self._there += len(self._groups[number])
         self._describe()
@@ -113,6 +113,11 @@ class _Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+
+def _steps(stack: list[Trial]) -> int:
+    """Epochs of a stack; a network that is only measured counts as one."""
+    return max(1, int(stack[0]["horizon"]))
 
 
 def machine(device: str = "cpu") -> dict[str, object]:

@@ -20,6 +20,8 @@ SCHEMA = 1
 SCOPES = ("paper", "reduced", "quick")
 ARTEFACT_LIMIT = 1_000_000
 _METADATA = b"entropy_lib"
+# What is measured layer by layer has a row for each of these too.
+_BY_LAYER = ("layer", "measure", "reading")
 _PROVENANCE = {"library", "source", "python", "torch", "device", "threads", "started", "wall_seconds"}
 
 
@@ -29,7 +31,7 @@ class InvalidRecord(ValueError):
 
 @dataclass(frozen=True)
 class StackResult:
-    """What training a stack gives: curves (a row per trial and epoch) and small arrays for pictures."""
+    """What training a stack gives: curves (a row per trial and epoch, or layer of it) and small arrays for pictures."""
 
     curves: pd.DataFrame
     artefacts: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -160,9 +162,11 @@ def _validated(path: Path) -> list[str]:
     demand({"trial", "epoch"} <= set(curves), "curves lack the columns trial and epoch")
     known = {described["trial"]: described["config"].get("horizon") for described in metadata["trials"]}
     demand(set(curves.trial) == set(known), "curves and trial descriptions disagree")
+    keys = ["trial", "epoch", *(name for name in _BY_LAYER if name in curves)]
+    demand(not curves.duplicated(keys).any(), f"two rows of its curves agree in {', '.join(keys)}")
     for trial, curve in curves.groupby("trial"):
         demand(
-            curve.epoch.tolist() == list(range(known[trial] + 1)),
+            curve.epoch.drop_duplicates().tolist() == list(range(known[trial] + 1)),
             f"trial {trial} must have the epochs 0 to {known[trial]} in order",
         )
     return list(known)

@@ -1,0 +1,137 @@
+"""The paper's large networks and where their ImageNet weights come from."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from entropy_lib.data import MissingData, folder, import_torchvision
+from entropy_lib.files import digest
+
+ARCHITECTURES = ("vgg16", "resnet50")
+SCHEMES = ("torchvision", "pytorch", "glorot")
+_RELEASES = {"vgg16": "VGG16_Weights", "resnet50": "ResNet50_Weights"}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Kernels by the name of torchvision's module, with where they come from and what is missing."""
+
+    kernels: dict[str, Tensor]
+    fingerprint: str
+    note: str
+    deviation: str = ""
+
+
+def skeleton(architecture: str) -> nn.Module:
+    """torchvision's network without numbers: its parameters lie on the meta device, which takes no memory.
+
+    Raises:
+        KeyError: unknown architecture; the message lists the known ones.
+    """
+    if architecture not in ARCHITECTURES:
+        raise KeyError(f"unknown architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}")
+    with torch.device("meta"):
+        return getattr(import_torchvision().models, architecture)(weights=None)
+
+
+def convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
+    """The 2-D convolutions by name, in the order in which they were registered."""
+    return {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d)}
+
+
+def random_kernels(architecture: str, scheme: str, seed: int) -> dict[str, Tensor]:
+    """The kernels of an untrained network.
+
+    `torchvision`: normal with variance 2 / fan-out, as its VGG and ResNet are built; `pytorch`: uniform
+    with bound fan-in^-1/2, the default of `nn.Conv2d`; `glorot`: uniform with bound
+    (6 / (fan-in + fan-out))^1/2, the default of Keras.
+
+    Raises:
+        KeyError: unknown architecture. ValueError: unknown scheme.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
+    generator = torch.Generator().manual_seed(seed)
+    kernels = {}
+    for name, part in convolutions(skeleton(architecture)).items():
+        kernel = kernels[name] = torch.empty(part.weight.shape)
+        if scheme == "torchvision":
+            nn.init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="relu", generator=generator)
+        elif scheme == "pytorch":
+            nn.init.kaiming_uniform_(kernel, a=5**0.5, generator=generator)
+        else:
+            nn.init.xavier_uniform_(kernel, generator=generator)
+    return kernels
+
+
+def imagenet_kernels(architecture: str) -> Weights:
+    """The kernels trained on ImageNet: torchvision's release where it has been fetched, else the copies beside it.
+
+    Raises:
+        KeyError: unknown architecture.
+        MissingData: neither is in `data.folder()`; the message says which command fetches the release.
+    """
+    expected = {name: part.weight.shape for name, part in convolutions(skeleton(architecture)).items()}
+    release, copies = _release(architecture), folder() / "weights" / _COPIES[architecture][0]
+    path = folder() / "weights" / release.url.rpartition("/")[2]
+    if path.exists():
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        kernels = {name: state[f"{name}.weight"].float() for name in expected}
+        note, deviation = f"torchvision's {architecture}, {release}", ""
+    elif copies.exists():
+        from safetensors.torch import load_file
+
+        _, renamed, note, deviation = _COPIES[architecture]
+        state = load_file(copies)
+        kernels = {name: state[key].float() for name, key in renamed(expected).items() if key in state}
+    else:
+        raise MissingData(
+            f"ImageNet weights of {architecture} are not in {folder() / 'weights'} (set by ENTROPY_DATA); "
+            f"`entropy-book data {architecture}-weights` fetches them"
+        )
+    for name, kernel in kernels.items():
+        if kernel.shape != expected[name]:
+            raise ValueError(f"{name} of {note} has shape {tuple(kernel.shape)}, expected {tuple(expected[name])}")
+    fingerprint = digest(*(kernel.numpy().tobytes() for kernel in kernels.values()))
+    return Weights(kernels, fingerprint, note, deviation)
+
+
+def fetch_weights(architecture: str) -> None:
+    """Download torchvision's release into `data.folder()`."""
+    torch.hub.load_state_dict_from_url(_release(architecture).url, model_dir=folder() / "weights", check_hash=True)
+
+
+def _release(architecture: str):
+    return getattr(import_torchvision().models, _RELEASES[architecture]).IMAGENET1K_V1
+
+
+def _vgg_copies(expected: dict[str, torch.Size]) -> dict[str, str]:
+    """Keras numbers the convolutions of each block, torchvision all layers."""
+    blocks = [2, 2, 3, 3, 3]
+    keys = [f"block{b}_conv{c}.weight" for b, size in enumerate(blocks, start=1) for c in range(1, size + 1)]
+    return dict(zip(expected, keys, strict=True))
+
+
+def _resnet_copies(expected: dict[str, torch.Size]) -> dict[str, str]:
+    """Gluon numbers the convolutions of each stage, a block's shortcut after its three others, as torchvision does."""
+    stages: dict[str, int] = {}
+    keys = {}
+    for name in expected:
+        stage = name.partition(".")[0].replace("layer", "stage")
+        number = stages[stage] = stages.get(stage, -1) + 1
+        keys[name] = "resnetv24_conv0_weight" if stage == "conv1" else f"resnetv24_{stage}_conv{number}_weight"
+    return keys
+
+
+_COPIES = {
+    "vgg16": (
+        "vgg16-imagenet-conv-fp16.safetensors", _vgg_copies,
+        "Keras' VGG16, its 13 convolutions", "rounded to half precision",
+    ),
+    "resnet50": (
+        "resnet50v2-imagenet-partial-fp16.safetensors", _resnet_copies,
+        "ResNet-50 v2 of the ONNX model zoo", "version 2 of the network, rounded to half precision; "
+        "the last stage is missing but for its first convolution",
+    ),
+}  # fmt: skip
