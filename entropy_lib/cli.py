@@ -118,21 +118,57 @@ def sweep(
 
 
 @app.command()
-def data(
-    name: Annotated[str | None, typer.Argument(help="A data set to fetch; without it, what is here.")] = None,
+def flow(
+    architecture: Annotated[str, typer.Argument(help="vgg16 or resnet50.")],
+    weights: Annotated[Path | None, typer.Option(help="A checkpoint; without it, the weights of ImageNet.")] = None,
+    random: Annotated[str | None, typer.Option(help="Untrained: torchvision, pytorch or glorot.")] = None,
+    image: Annotated[int, typer.Option(help="Side of the image, which sets the maps of the exact measure.")] = 64,
+    plot: Annotated[Path, typer.Option(help="Where the box plot goes; .svg, .png or .pdf.")] = Path("flow.svg"),
 ) -> None:
-    """List the data sets, or fetch one into $ENTROPY_DATA (default: ./data)."""
-    from entropy_lib.data import MissingData, fetch, folder, load, names
+    """Print and plot a network's entropy flow, layer by layer.
 
-    if name:
+    Example: entropy-book flow vgg16 --weights checkpoint.pt --plot flow.png
+    """
+    from entropy_lib import models, plots
+    from entropy_lib.experiments import flow as experiment
+    from entropy_lib.experiments import flow_analysis, flow_figures
+
+    if weights and random:
+        raise ValueError("give --weights or --random, not both")
+    if weights:
+        title, kernels = weights.name, models.checkpoint_kernels(architecture, weights)
+    elif random:
+        title, kernels = f"{architecture}, random, {random}", models.random_kernels(architecture, random, seed=0)
+    else:
+        found = models.imagenet_kernels(architecture)
+        title, kernels = found.note, found.kernels
+    rows = experiment.measure(architecture, kernels, image)
+    typer.echo(flow_analysis.by_layer(rows).to_string(float_format="%.2f"))
+    plots.use_style()
+    flow_figures.boxes({title: rows}).savefig(plot, facecolor="white")
+    typer.echo(f"{title}; the box plot is in {plot}")
+
+
+@app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="Data or weights to fetch; without it, what is here.")] = None,
+) -> None:
+    """List the data sets and weights, or fetch some into $ENTROPY_DATA (default: ./data)."""
+    from entropy_lib.data import MissingData, fetch, folder, load, names
+    from entropy_lib.models import ARCHITECTURES, fetch_weights, imagenet_kernels
+
+    weights = {f"{architecture}-weights": architecture for architecture in ARCHITECTURES}
+    if name in weights:
+        fetch_weights(weights[name])
+    elif name:
         fetch(name)
-    for known in [name] if name else names():
+    for known in [name] if name else [*names(), *weights]:
         try:
-            found = load(known)
+            found = imagenet_kernels(weights[known]) if known in weights else load(known)
         except MissingData as missing:
-            typer.echo(f"{known:10} missing: {missing}")
+            typer.echo(f"{known:16} missing: {missing}")
         else:
-            typer.echo(f"{known:10} {found.fingerprint}  {found.note}")
+            typer.echo(f"{known:16} {found.fingerprint}  {found.note}")
     typer.echo(f"data folder: {folder()}")
 
 

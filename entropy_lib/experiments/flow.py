@@ -72,18 +72,30 @@ def train_stack(stack: list[Trial], device: str, tick: Callable[[], object]) -> 
 
 
 def _network(trial: Trial, device: str) -> pd.DataFrame:
-    architecture = trial["architecture"]
-    sizes = map_sizes(skeleton(architecture), torch.empty(1, 3, trial["image"], trial["image"], device="meta"))
     if trial.data == TRAINED:
-        kernels = imagenet_kernels(architecture).kernels
+        kernels = imagenet_kernels(trial["architecture"]).kernels
     else:
-        kernels = random_kernels(architecture, trial["scheme"], trial.seed)
+        kernels = random_kernels(trial["architecture"], trial["scheme"], trial.seed)
+    rows = measure(trial["architecture"], kernels, int(trial["image"]), device)
+    return rows.assign(trial=trial.id, epoch=0)
+
+
+def measure(architecture: str, kernels: dict[str, Tensor], image: int, device: str = "cpu") -> pd.DataFrame:
+    """Boxes of a network's layers, a row for each layer, measure and reading.
+
+    Args:
+        architecture: one of `models.ARCHITECTURES`; it says which map each layer sees.
+        kernels: `(out, in, p, q)` by the layer's name; layers may be missing.
+        image: the side of the square image that the network is given.
+        device: where the circular log-dets are computed.
+    """
+    sizes = map_sizes(skeleton(architecture), torch.empty(1, 3, image, image, device="meta"))
     rows = [
         {"layer": number, "name": name, "out": len(kernel), "in": kernel.shape[1], "side": kernel.shape[-1], **row}
         for number, (name, kernel) in enumerate(kernels.items(), start=1)
         for row in _layer(kernel.to(device), sizes[name])
     ]
-    return pd.DataFrame(rows).assign(trial=trial.id, epoch=0)
+    return pd.DataFrame(rows)
 
 
 def _layer(kernel: Tensor, size: tuple[int, int]) -> Iterator[dict]:
