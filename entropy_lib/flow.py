@@ -86,7 +86,7 @@ def map_sizes(model: nn.Module, example: Tensor) -> dict[str, tuple[int, int]]:
 
 def conv_exact(kernel: Tensor, input_size: tuple[int, int], groups: int = 1) -> float:
     """Circular log-det per pixel and channel of a kernel `(out, in / groups, p, q)`."""
-    blocks = kernel.unflatten(0, (groups, -1))
+    blocks = kernel.detach().unflatten(0, (groups, -1))
     channels = groups * min(blocks.shape[1:3])
     return float(circular_conv_entropy_change(blocks, input_size).sum()) / (input_size[0] * input_size[1] * channels)
 

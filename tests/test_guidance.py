@@ -56,7 +56,7 @@ def test_gradient_of_the_log_form_is_minus_the_inverse_transpose():
 def test_a_positive_coefficient_preserves_entropy_and_a_negative_one_suppresses_it():
     for coefficient in (0.1, -0.1):
         weight = normal(5, 4, 6).requires_grad_()
-        before = float(el.dense_entropy_change(weight))
+        before = float(el.dense_entropy_change(weight.detach()))
         el.DenseEntropyLoss(coefficient)(weight).backward()
         after = float(el.dense_entropy_change(weight.detach() - 1e-3 * weight.grad))
         assert (after - before) * coefficient > 0
