@@ -44,7 +44,7 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     picks = {label: select_layers(table[label]) for label in MEASURES}
     return pd.DataFrame(
         [
-            {"measure": label, "layers": ", ".join(f"{table.layer[name]} ({name})" for name in names) or "none"}
+            {"measure": label, "layers": ", ".join(str(table.layer[name]) for name in names) or "none"}
             for label, names in picks.items()
         ]
     )

@@ -15,8 +15,8 @@ NAMES = {TRAINED: "trained on ImageNet", **{scheme: f"random, {scheme}" for sche
 
 def origin(table: pd.DataFrame) -> str:
     """The records behind a figure, for the line below it."""
-    made = f"{len(table.file.unique())} records"
-    return f"{made}; torch {', '.join(sorted(table.torch.unique()))}; {', '.join(sorted(table.device.unique()))}"
+    made, count = ", ".join(sorted(table.torch.unique())), table.file.nunique()
+    return f"{count} record{'s' * (count > 1)}; torch {made}; {', '.join(sorted(table.device.unique()))}"
 
 
 def boxes(networks: dict[str, pd.DataFrame]) -> Figure:
