@@ -134,8 +134,13 @@ class ConvEntropyLoss(_EntropyLoss):
     """
 
     def _penalty(self, kernel: Tensor) -> Tensor:
-        first = checked(kernel, "kernel", "(..., p, q)")[..., 0, 0].abs()
-        return -first.log() if self.form == "log" else 1 / (first + self.eps)
+        return conv_penalty(checked(kernel, "kernel", "(..., p, q)"), self.form, self.eps)
+
+
+def conv_penalty(kernel: Tensor, form: Form, eps: float) -> Tensor:
+    """The summand of Eq. 23 or 25 without λ, `(..., p, q) -> (...)`; unchecked, as :func:`dense_penalty`."""
+    first = kernel[..., 0, 0].abs()
+    return -first.log() if form == "log" else 1 / (first + eps)
 
 
 class EntropyGuidance(nn.Module):

@@ -6,12 +6,12 @@ Each offers `grid(profile, data, seeds)`, `train_stack`, `stack_by`, `scope`, `o
 import os
 from pathlib import Path
 
-from entropy_lib.experiments import autoencoder, flow
+from entropy_lib.experiments import autoencoder, cnn, flow
 from entropy_lib.sweep.store import Store
 
 ROOT = Path(__file__).parents[2]
 
-EXPERIMENTS = {"autoencoder": autoencoder, "flow": flow}
+EXPERIMENTS = {"autoencoder": autoencoder, "cnn": cnn, "flow": flow}
 
 
 def store_for(profile: str, folder: Path | None = None) -> Store:

@@ -1,0 +1,295 @@
+"""Convolutional classifiers with guided kernels (Section 5.3, Table 1).
+
+One to three blocks of a 3 x 3 convolution, leaky ReLU and 2 x 2 max pooling, then a softmax classifier.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from entropy_lib.data import Dataset, load
+from entropy_lib.evidence.paper import COEFFICIENTS
+from entropy_lib.guidance import conv_penalty
+from entropy_lib.sweep.store import StackResult, Store
+from entropy_lib.sweep.trial import Trial
+
+EXPERIMENT = "cnn"
+PROTOCOL = 1
+# What the paper leaves open. The reciprocal form is what Section 5.1 says is used in practice.
+PROTOCOL_VARIABLES = {
+    "form": "reciprocal", "eps": 1e-3, "batch": 32, "rate": 1e-3, "padding": "valid", "init": "glorot", "slope": 0.3,
+}  # fmt: skip
+ARCHITECTURES = tuple(str([width] * depth) for depth in (1, 2, 3) for width in (32, 64, 128))
+PLACEMENTS = ("first", "all", "last")
+SHORT = (0.0, 1e-3, 0.1, 10.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One part of a profile: architectures and seeds, the unguided network and each λ, form and placement."""
+
+    data: str
+    architectures: tuple[str, ...]
+    seeds: int
+    horizon: int = 20
+    coefficients: tuple[float, ...] = COEFFICIENTS
+    forms: tuple[str, ...] = ("reciprocal",)
+    layers: str = "first"
+    protocol: Mapping[str, float | str] = field(default_factory=dict)
+
+    def trials(self) -> list[Trial]:
+        unknown = set(self.protocol) - set(PROTOCOL_VARIABLES)
+        if unknown:
+            raise KeyError(f"unknown protocol variable {min(unknown)!r}; known: {', '.join(PROTOCOL_VARIABLES)}")
+        fingerprint = load(self.data).fingerprint
+        # One unguided network serves every form and placement.
+        cells = [("none", "none", 0.0)] * (0.0 in self.coefficients)
+        cells += [(form, self.layers, c) for form in self.forms for c in self.coefficients if c != 0]
+        return [
+            Trial.of(
+                EXPERIMENT, PROTOCOL, self.data, fingerprint, seed, architecture=architecture, horizon=self.horizon,
+                **{**PROTOCOL_VARIABLES, **self.protocol, "form": form, "layers": layers, "coefficient": c},
+            )
+            for architecture in self.architectures
+            for seed in range(self.seeds)
+            for form, layers, c in cells
+        ]  # fmt: skip
+
+
+def _fit() -> list[Plan]:
+    """What the paper leaves open, tried on unguided networks alone; the defaults are those that fit Table 1 best."""
+    choices = [
+        {"batch": batch, "padding": padding, "init": init, "slope": slope}
+        for batch in (32, 128)
+        for padding in ("valid", "same")
+        for init, slope in (("glorot", 0.3), ("torch", 0.01))  # Keras' defaults, PyTorch's
+    ]
+    return [Plan("cifar10", ARCHITECTURES[::3], 1, coefficients=(0.0,), protocol=choice) for choice in choices]
+
+
+_BOTH = ("reciprocal", "log")
+# Parts are run in this order.
+PROFILES = {
+    "quick": [Plan("digits", ("[8, 8]",), 3, 12, SHORT, _BOTH, protocol={"padding": "same", "rate": 3e-3})],
+    "laptop": [
+        *_fit(),
+        Plan("cifar10", ("[32, 32, 32]",), 5, coefficients=SHORT, forms=_BOTH),
+        Plan("cifar10", ("[32, 32, 32]",), 5, forms=_BOTH),
+        Plan("cifar10", ("[32]",), 5),
+        Plan("mnist", ("[32, 32]",), 5),
+        Plan("cifar10", ("[32, 32, 32]",), 5, layers="all"),
+        Plan("cifar10", ("[32, 32]", "[64]", "[64, 64]", "[64, 64, 64]"), 5),
+        Plan("cifar10", ("[32, 32, 32]", "[32]"), 10),
+        Plan("cifar10", ("[32, 32, 32]",), 5, coefficients=tuple(-c for c in COEFFICIENTS), layers="last"),
+    ],
+    "paper": [
+        Plan("cifar10", ARCHITECTURES, 10, forms=_BOTH),
+        Plan("cifar10", ARCHITECTURES, 10, forms=_BOTH, layers="all"),
+        Plan("mnist", ARCHITECTURES, 10),
+        Plan("cifar10", ("[32, 32, 32]",), 10, coefficients=tuple(-c for c in COEFFICIENTS), layers="last"),
+    ],
+}
+
+
+def grid(profile: str, data: str | None = None, seeds: int | None = None) -> list[Trial]:
+    """The trials of a profile, each once; only those on `data`, with another number of `seeds`, when given."""
+    if profile not in PROFILES:
+        raise KeyError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
+    known = list(dict.fromkeys(plan.data for plan in PROFILES[profile]))
+    if data not in (None, *known):
+        raise KeyError(f"the profile {profile!r} has no runs on {data!r}; it has {', '.join(known)}")
+    plans = [plan for plan in PROFILES[profile] if data in (None, plan.data)]
+    plans = [replace(plan, seeds=seeds) if seeds else plan for plan in plans]
+    return list(dict.fromkeys(trial for plan in plans for trial in plan.trials()))
+
+
+def scope(trial: Trial) -> tuple[str, str]:
+    """What a record of this trial can decide, and how it departs from the paper."""
+    data = load(trial.data, trial.fingerprint)
+    if trial.data == "digits":
+        return "quick", data.deviation
+    return ("paper" if data.canonical else "reduced"), data.deviation
+
+
+def stack_by(trial: Trial, device: str = "cpu") -> Hashable:
+    """The networks of one architecture, form and seed; they are trained in turn."""
+    shared = tuple(item for item in trial.config if item[0] not in ("coefficient", "layers", "form"))
+    return trial.data, shared, trial.seed
+
+
+def network(architecture: str, data: Dataset, trial: Trial) -> nn.Sequential:
+    """The classifier. Pooling comes before the activation: leaky ReLU rises everywhere, so that the maximum
+    of its values is its value at the maximum, and a quarter of them have to be computed."""
+    images = data.images["train"][:1]
+    widths = [images.shape[1], *_widths(architecture)]
+    blocks = []
+    for into, out in pairwise(widths):
+        blocks += [nn.Conv2d(into, out, 3, padding=trial["padding"]), nn.MaxPool2d(2), nn.LeakyReLU(trial["slope"])]
+    try:
+        with torch.no_grad():
+            features = nn.Sequential(*blocks)(images).numel()
+    except RuntimeError as error:
+        raise ValueError(f"{architecture} has more blocks than images of {tuple(images.shape[2:])} allow") from error
+    model = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(features, len(data.labels["train"].unique())))
+    generator = torch.Generator().manual_seed(trial.seed)
+    for layer in model:
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            _initialise(layer, str(trial["init"]), generator)
+    return model
+
+
+def _widths(architecture: str) -> list[int]:
+    try:
+        return [int(width) for width in architecture.strip("[]").split(",")]
+    except ValueError:
+        raise ValueError(
+            f"architecture must list the blocks' widths, such as '[32, 32]', got {architecture!r}"
+        ) from None
+
+
+def _initialise(layer: nn.Module, init: str, generator: torch.Generator) -> None:
+    """`glorot` is Keras' default, `torch` PyTorch's."""
+    if init == "glorot":
+        nn.init.xavier_uniform_(layer.weight, generator=generator)
+        nn.init.zeros_(layer.bias)
+    elif init == "torch":
+        bound = layer.weight[0].numel() ** -0.5
+        for parameter in (layer.weight, layer.bias):
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+    else:
+        raise ValueError(f"init must be 'glorot' or 'torch', got {init!r}")
+
+
+def guided(model: nn.Sequential, layers: str) -> list[Tensor]:
+    """The kernels on which the loss acts: of the `first` convolution, of `all` or of the `last`; `none`."""
+    kernels = [layer.weight for layer in model if isinstance(layer, nn.Conv2d)]
+    chosen = {"none": [], "first": kernels[:1], "all": kernels, "last": kernels[-1:]}
+    if layers not in chosen:
+        raise ValueError(f"layers must be none, {', '.join(PLACEMENTS)}, got {layers!r}")
+    return chosen[layers]
+
+
+def train_stack(stack: list[Trial], device: str, tick: Callable[[], object]) -> StackResult:
+    """Train the networks of a stack one after the other, on the same batches in the same order.
+
+    One network at a time, its images and kernels with channels last, is what measures fastest on a CPU
+    (`benchmarks/cnn.py`); the processes of a sweep take stacks side by side.
+    """
+    data = load(stack[0].data, stack[0].fingerprint)
+    # Channels last in memory, before they are picked: a batch then needs no copy.
+    splits = {
+        name: (data.images[name].movedim(1, -1).contiguous().to(device), data.labels[name].to(device))
+        for name in ("train", "validation", "test")
+    }
+    per_network = int(stack[0]["horizon"])
+    ticks = _shared_ticks(len(stack), per_network, tick)
+    return StackResult(pd.concat([_train(trial, data, splits, device, ticks) for trial in stack], ignore_index=True))
+
+
+def _shared_ticks(trials: int, horizon: int, tick: Callable[[], object]) -> Callable[[], object]:
+    """A tick stands for an epoch of the whole stack: one in `trials` epochs of its networks."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done % trials == 0:
+            tick()
+
+    return count
+
+
+def _train(trial: Trial, data: Dataset, splits: dict, device: str, tick: Callable[[], object]) -> pd.DataFrame:
+    model = network(str(trial["architecture"]), data, trial).to(device, memory_format=torch.channels_last)
+    entropy = _Entropy(model, trial)
+    optimiser = torch.optim.Adam(model.parameters(), lr=float(trial["rate"]), fused=True)
+    shuffle, batch = torch.Generator().manual_seed(1_000_003 + trial.seed), int(trial["batch"])
+    images, labels = splits["train"]
+    rows = [{**_score(model, splits["train"], "train"), **_measure(model, splits, entropy, batch)}]
+    for _ in range(int(trial["horizon"])):
+        right, total = torch.zeros((), device=device), torch.zeros((), device=device)
+        order = torch.randperm(len(images), generator=shuffle).to(device)
+        steps = order[: len(images) // batch * batch].split(batch)
+        for index in steps:
+            chosen = labels[index]
+            scores = model(images[index].movedim(-1, 1))
+            error = F.cross_entropy(scores, chosen)
+            optimiser.zero_grad()
+            (error + entropy()).backward()
+            optimiser.step()
+            right += (scores.detach().argmax(1) == chosen).sum()
+            total += error.detach()
+        # Of the steps as they were taken, as a training framework reports it.
+        seen = {"train_accuracy": float(right) / (len(steps) * batch), "train_loss": float(total) / len(steps)}
+        rows.append({**seen, **_measure(model, splits, entropy, batch)})
+        tick()
+    return pd.DataFrame(rows).assign(trial=trial.id, epoch=range(len(rows)))
+
+
+class _Entropy:
+    """λ times the penalty of Eq. 23 or 25, summed over the filters of the guided kernels."""
+
+    def __init__(self, model: nn.Sequential, trial: Trial):
+        self.kernels, self.first = guided(model, str(trial["layers"])), model[0].weight
+        self.coefficient, self.form, self.eps = float(trial["coefficient"]), str(trial["form"]), float(trial["eps"])
+
+    def __call__(self) -> Tensor | float:
+        if not self.coefficient:
+            return 0.0
+        return self.coefficient * sum(conv_penalty(kernel, self.form, self.eps).sum() for kernel in self.kernels)
+
+    def gradients(self) -> list[Tensor]:
+        return list(torch.autograd.grad(self(), self.kernels)) if self.coefficient else []
+
+
+def _measure(model: nn.Sequential, splits: dict, entropy: _Entropy, batch: int) -> dict[str, float]:
+    """What a curve keeps at the end of an epoch, beside the training scores."""
+    images, labels = (tensor[:batch] for tensor in splits["train"])
+    kernels = entropy.kernels or [entropy.first]
+    error = torch.autograd.grad(F.cross_entropy(model(images.movedim(-1, 1)), labels), kernels)
+    first = entropy.first.detach()[..., 0, 0].abs().log()
+    return {
+        **_score(model, splits["validation"], "validation"), **_score(model, splits["test"], "test"),
+        "first_tap": float(first[first.isfinite()].mean()),
+        "gradient_error": _norm(error), "gradient_entropy": _norm(entropy.gradients()),
+    }  # fmt: skip
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    return float(sum(tensor.detach().square().sum() for tensor in tensors)) ** 0.5
+
+
+@torch.no_grad()
+def _score(model: nn.Sequential, split: tuple[Tensor, Tensor], name: str) -> dict[str, float]:
+    """Accuracy and cross-entropy over a whole split."""
+    right, error, (images, labels) = 0, 0, split
+    for some, chosen in zip(images.split(500), labels.split(500), strict=True):
+        scores = model(some.movedim(-1, 1))
+        right = right + (scores.argmax(1) == chosen).sum()
+        error = error + F.cross_entropy(scores, chosen, reduction="sum")
+    return {f"{name}_accuracy": float(right) / len(labels), f"{name}_loss": float(error) / len(labels)}
+
+
+def outcomes(store: Store, epoch: int | None = None) -> pd.DataFrame:
+    """One row per trial with its accuracies at an epoch, the last one unless given.
+
+    `diverged` marks the networks whose training loss was not finite at some epoch. An unguided network has
+    a row for every form and placement that was run, to be paired with.
+    """
+    trials = store.trials(EXPERIMENT)
+    if trials.empty:
+        return trials
+    curves = store.curves(EXPERIMENT)
+    last = curves.groupby("trial").epoch.max() if epoch is None else epoch
+    at = curves[curves.epoch == (curves.trial.map(last) if epoch is None else epoch)]
+    diverged = ~curves.assign(finite=np.isfinite(curves.train_loss)).groupby("trial").finite.all()
+    table = trials.merge(at, on="trial").assign(diverged=lambda t: t.trial.map(diverged))
+    free, bound = table[table.coefficient == 0], table[table.coefficient != 0]
+    pairs = bound[["form", "layers"]].drop_duplicates()
+    return pd.concat([bound, free.drop(columns=["form", "layers"]).merge(pairs, how="cross")], ignore_index=True)

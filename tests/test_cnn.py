@@ -1,0 +1,116 @@
+"""The classifiers of Section 5.3: the network, the loss inside the loop, and what records make of it."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from entropy_lib.data import load
+from entropy_lib.experiments import cnn
+from entropy_lib.sweep.run import run
+from entropy_lib.sweep.store import Store
+
+
+def trials(*coefficients, form="reciprocal", layers="first", horizon=2, **protocol):
+    plan = cnn.Plan("digits", ("[4, 6]",), 1, horizon, coefficients, (form,), layers, {"padding": "same"} | protocol)
+    return plan.trials()
+
+
+def train(stack):
+    return cnn.train_stack(stack, "cpu", lambda: None).curves.set_index(["trial", "epoch"])
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_pooling_first_is_the_network_of_the_paper(padding):
+    data = load("digits")
+    (trial,) = trials(0.0, padding=padding) if padding == "same" else cnn.Plan("digits", ("[4]",), 1).trials()[:1]
+    model = cnn.network(trial["architecture"], data, trial).double()
+    images, labels = data.images["train"][:50].double(), data.labels["train"][:50]
+    convolutions = [layer for layer in model if isinstance(layer, nn.Conv2d)]
+
+    def as_written(x):
+        for layer in convolutions:
+            x = F.max_pool2d(F.leaky_relu(layer(x), trial["slope"]), 2)
+        return model[-1](x.flatten(1))
+
+    gradients = []
+    for forward in (model, as_written):
+        model.zero_grad()
+        F.cross_entropy(forward(images), labels).backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    torch.testing.assert_close(model(images), as_written(images))
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_trial_takes_the_same_steps_in_a_stack_and_alone():
+    stack = [*trials(0.0, 0.1), *trials(0.1, form="log"), *trials(0.1, layers="all")]
+    together = train(stack)
+    for trial in stack:
+        np.testing.assert_array_equal(together.loc[trial.id].to_numpy(), train([trial]).loc[trial.id].to_numpy())
+
+
+def test_the_loop_is_plain_training_with_the_loss_added():
+    """Two epochs as a user would write them, with the public loss, give the recorded curve."""
+    from entropy_lib import ConvEntropyLoss
+
+    (trial,) = trials(0.01, form="log", layers="all")
+    data = load("digits")
+    model = cnn.network("[4, 6]", data, trial)
+    entropy, optimiser = ConvEntropyLoss(0.01, "log"), torch.optim.Adam(model.parameters(), lr=1e-3)
+    shuffle = torch.Generator().manual_seed(1_000_003)
+    images, labels = data.images["train"], data.labels["train"]
+    for _ in range(2):
+        order = torch.randperm(len(images), generator=shuffle)
+        for index in order[: len(order) // 32 * 32].split(32):
+            loss = F.cross_entropy(model(images[index]), labels[index]) + entropy([model[0].weight, model[3].weight])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    curve = train([trial]).loc[trial.id]
+    with torch.no_grad():
+        expected = float(F.cross_entropy(model(data.images["test"]), data.labels["test"]))
+    assert curve.test_loss[2] == pytest.approx(expected, rel=1e-3)
+    assert curve.first_tap[2] == pytest.approx(float(model[0].weight.detach()[..., 0, 0].abs().log().mean()), rel=1e-3)
+
+
+def test_the_entropy_gradient_is_that_of_the_formula():
+    (trial,) = trials(0.5)
+    kernel = cnn.network("[4, 6]", load("digits"), trial)[0].weight.detach()[..., 0, 0].abs()
+    expected = (0.5 / (kernel + 1e-3) ** 2).norm()
+    assert train([trial]).loc[trial.id].gradient_entropy[0] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_one_unguided_network_serves_every_form_and_placement(tmp_path):
+    store = Store(tmp_path)
+    stack = [*trials(0.0, 0.1), *trials(0.1, form="log"), *trials(0.1, layers="all")]
+    assert len({cnn.stack_by(trial) for trial in stack}) == 1
+    run(stack, cnn.train_stack, store, cnn.stack_by, cnn.scope, progress=False)
+    assert store.validate() == []
+    table = cnn.outcomes(store)
+    free = table[table.coefficient == 0]
+    assert set(zip(free.form, free.layers, strict=True)) == {
+        (form, layers) for form in ("reciprocal", "log") for layers in ("first", "all")
+    } - {("log", "all")}
+    assert free.test_accuracy.nunique() == 1 and not table.diverged.any()
+    assert cnn.outcomes(store, epoch=0).test_accuracy.max() < 0.5
+
+
+def test_a_divergence_is_an_outcome(tmp_path):
+    store = Store(tmp_path)
+    run(trials(0.0, 1e38), cnn.train_stack, store, cnn.stack_by, cnn.scope, progress=False)
+    assert store.validate() == []
+    assert cnn.outcomes(store).set_index("coefficient").diverged.to_dict() == {0.0: False, 1e38: True}
+
+
+def test_refusals():
+    data, (trial,) = load("digits"), trials(0.0)
+    for architecture, message in (("[8, x]", r"such as '\[32, 32\]'"), ("[8, 8, 8, 8, 8]", "more blocks than images")):
+        with pytest.raises(ValueError, match=message):
+            cnn.network(architecture, data, trial)
+    with pytest.raises(ValueError, match="none, first, all, last"):
+        cnn.guided(cnn.network("[8]", data, trial), "second")
+    with pytest.raises(KeyError, match="unknown protocol variable 'dropout'"):
+        trials(0.0, dropout=0.5)
+    with pytest.raises(KeyError, match="quick, laptop, paper"):
+        cnn.grid("huge")
