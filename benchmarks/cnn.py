@@ -1,4 +1,4 @@
-"""Which way of training small convolutional networks is fastest: prints a table, writes results/benchmarks/cnn-DEVICE.json.
+"""Which way of training small convolutional networks is fastest: prints a table, writes results/benchmarks/cnn-*.json.
 
     python benchmarks/cnn.py [--device cuda]
 
