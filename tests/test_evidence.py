@@ -25,7 +25,7 @@ from entropy_lib.evidence.claims import (
     shown,
 )
 from entropy_lib.evidence.statistics import agreement, detectable, effect, holm, p_one_sided, sign_table
-from entropy_lib.experiments import autoencoder
+from entropy_lib.experiments import autoencoder, cnn
 from entropy_lib.sweep.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -163,6 +163,7 @@ def outcomes_table(effect_by_latent: dict[int, float], scope="paper", seeds=10, 
                 stop = 40 if c == 0 else 9
                 rows.append(
                     {
+                        "experiment": "autoencoder",
                         "data": "mnist",
                         "scope": scope,
                         "deviation": "",
@@ -228,6 +229,25 @@ def test_a_reduced_record_says_so_and_cannot_refute_existence(records):
     every, some = (decide(paired(claimed="below", threshold=0.0, quantifier=q), store) for q in ("all", "any"))
     assert every.status == "fails" and some.status == "undecided"
     assert "3 of 10 seeds" in every.scope and "2 of 7 latent dimensions" in every.scope
+
+
+def test_a_claim_on_most_architectures_waits_for_them(monkeypatch):
+    """One of nine architectures, worse when guided, refutes "in all" and not "in most"."""
+    rows = [
+        {"experiment": "cnn", "data": "cifar10", "scope": "reduced", "deviation": "copies", "protocol": cnn.PROTOCOL}
+        | cnn.PROTOCOL_VARIABLES
+        | {"architecture": "[32]", "seed": seed, "coefficient": c, "layers": "first", "diverged": False}
+        | dict.fromkeys(("test_accuracy", "validation_accuracy"), 0.6 - 0.1 * (c > 0) + 0.001 * (seed * c % 0.7))
+        for seed in range(6)
+        for c in (0.0, 0.1, 10.0)
+    ]
+    monkeypatch.setattr(cnn, "outcomes", lambda store: pd.DataFrame(rows))
+    ledger_module._outcomes.cache_clear()
+    claims = {claim.id: claim for claim in load_claims(ROOT / "claims.yml")}
+    every, most = (decide(claims[name], Store("nowhere")) for name in ("cnn-all-increase", "better-generalisation"))
+    ledger_module._outcomes.cache_clear()
+    assert every.status == "fails" and "1 of 9 architectures" in every.scope and "chosen on validation" in every.note
+    assert most.status == "undecided" and "only 1 of 9 architectures were run" in most.note
 
 
 def stopping(base: int, guided: int, late: set[str], seeds=10) -> pd.DataFrame:

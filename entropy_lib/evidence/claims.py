@@ -20,7 +20,7 @@ from scipy import stats
 
 from entropy_lib.evidence import mathematics, paper, reanalysis
 from entropy_lib.evidence.statistics import detectable, effect, holm, p_one_sided, sign_table
-from entropy_lib.experiments import EXPERIMENTS, autoencoder, flow_analysis
+from entropy_lib.experiments import EXPERIMENTS, flow_analysis
 from entropy_lib.sweep.store import Store
 
 VERDICTS = ("holds", "partly", "fails", "undecided", "not tested")
@@ -249,9 +249,9 @@ def _over_cells(
         notes.append(f"{bounds} give only a bound because runs had not stopped at the horizon")
     if diverged := sum(cell.diverged for cell in cells):
         notes.append(f"{diverged} pairs diverged")
-    if status == "fails" and quantifier != "all" and _missing_sizes(frame, where):
+    if status == "fails" and quantifier != "all" and (missing := _missing_cells(frame, where)):
         status = "undecided"
-        notes.append("latent dimensions that were not run may still support it")
+        notes.append(f"only {' and '.join(missing)} were run, the others may still support it")
     if status == "undecided":
         notes.append(_power(cells))
     if quantifier == "any":
@@ -460,23 +460,25 @@ def _scope(frame: pd.DataFrame, by: tuple[str, ...] = ("latent",), where: dict |
     seeds = frame.groupby([*by, "coefficient"]).seed.nunique().min()
     if seeds < PAPER_SEEDS:
         missing.append(f"{seeds} of {PAPER_SEEDS} seeds")
-    if _missing_sizes(frame, where):
-        missing.append(f"{frame.latent.nunique()} of {len(_wanted_sizes(where))} latent dimensions")
+    missing += _missing_cells(frame, where)
     deviations = "; ".join(sorted(frame.deviation.unique()))
     if missing or (frame.scope == "reduced").any():
         return f"reduced ({', '.join([*missing, deviations])})"
     return f"paper ({deviations})" if deviations else "paper"
 
 
-def _wanted_sizes(where: dict | None) -> set[int]:
-    """The paper's latent dimensions that a claim ranges over."""
-    wanted = (where or {}).get("latent", autoencoder.PAPER_LATENTS)
-    return set(autoencoder.PAPER_LATENTS) & set(wanted if isinstance(wanted, (list, tuple)) else [wanted])
+def _missing_cells(frame: pd.DataFrame, where: dict | None = None) -> list[str]:
+    """Which of the paper's latent dimensions or architectures have no record, as "3 of 9 architectures".
 
-
-def _missing_sizes(frame: pd.DataFrame, where: dict | None = None) -> bool:
-    """Existence cannot be refuted while some of the paper's latent dimensions have no record."""
-    return "latent" in frame and not _wanted_sizes(where) <= set(frame.latent)
+    Existence cannot be refuted while there are some.
+    """
+    missing = []
+    for column, (plural, values) in EXPERIMENTS[frame.experiment.iloc[0]].PAPER_CELLS.items():
+        asked = (where or {}).get(column, values)
+        wanted = set(values) & set(asked if isinstance(asked, (list, tuple)) else [asked])
+        if not wanted <= set(frame[column]):
+            missing.append(f"{len(wanted & set(frame[column]))} of {len(wanted)} {plural}")
+    return missing
 
 
 def _not_tested(experiment: str, data: str) -> Verdict:

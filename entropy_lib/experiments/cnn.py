@@ -26,6 +26,8 @@ PROTOCOL_VARIABLES = {
     "form": "reciprocal", "eps": 1e-3, "batch": 32, "rate": 1e-3, "padding": "valid", "init": "glorot", "slope": 0.3,
 }  # fmt: skip
 ARCHITECTURES = tuple(str([width] * depth) for depth in (1, 2, 3) for width in (32, 64, 128))
+# What a claim ranges over, and its name in the plural.
+PAPER_CELLS = {"architecture": ("architectures", ARCHITECTURES)}
 PLACEMENTS = ("first", "all", "last")
 SHORT = (0.0, 1e-3, 0.1, 10.0)
 

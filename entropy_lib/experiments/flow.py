@@ -18,7 +18,6 @@ from entropy_lib.sweep.trial import Trial
 
 EXPERIMENT = "flow"
 PROTOCOL = 1
-PROTOCOL_VARIABLES: dict[str, object] = {}
 TRAINED = "imagenet"
 READINGS = ("slices", "first input", "mean over inputs")
 # Architecture, where the numbers come from, image size, seeds.
