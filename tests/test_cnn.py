@@ -1,6 +1,7 @@
 """The classifiers of Section 5.3: the network, the loss inside the loop, and what records make of it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import nn
 
 from entropy_lib.data import load
 from entropy_lib.experiments import cnn
+from entropy_lib.experiments import cnn_analysis as analysis
 from entropy_lib.sweep.run import run
 from entropy_lib.sweep.store import Store
 
@@ -114,3 +116,20 @@ def test_refusals():
         trials(0.0, dropout=0.5)
     with pytest.raises(KeyError, match="quick, laptop, paper"):
         cnn.grid("huge")
+
+
+def test_gains_and_table_1_pair_by_seed_choose_on_validation_and_judge_on_test():
+    rows = [
+        {"data": "cifar10", "architecture": "[32]", "layers": "first", "protocol": cnn.PROTOCOL}
+        | cnn.PROTOCOL_VARIABLES
+        | {"seed": seed, "coefficient": c, "validation_accuracy": 0.6 + up + seed / 10}
+        | {"test_accuracy": 0.5 + down + seed / 10 + 1e-3 * (seed % 2) * (c > 0)}
+        for seed in range(4)
+        for c, up, down in ((0.0, 0, 0), (0.1, 0.02, -0.01), (10.0, 0.01, 0.03))
+    ]
+    cells = analysis.gains(pd.DataFrame(rows)).set_index("coefficient")
+    assert cells.gain[0.1] == pytest.approx(-0.0095) and cells.low[10.0] < 0.0305 < cells.high[10.0]
+    row = analysis.table_1(pd.DataFrame(rows)).set_index("architecture").loc["[32]"]
+    assert (row["λ"], row["seeds"]) == ("0.1", "4")  # best on validation, though worse on test
+    assert row["gain, test"] == pytest.approx(-0.0095) and row["gain, the paper's way"] == pytest.approx(0.02)
+    assert (analysis.table_1(pd.DataFrame()).seeds == analysis.NOT_RUN).all()

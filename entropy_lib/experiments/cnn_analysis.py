@@ -23,14 +23,13 @@ def origin(table: pd.DataFrame) -> str:
 
 def gains(table: pd.DataFrame, measure: str = "test_accuracy") -> pd.DataFrame:
     """Mean paired difference to λ = 0 with its 95% t-interval, a row per form, placement and λ of one architecture."""
-    keys = ["form", "layers"]
-    free = table[table.coefficient == 0].set_index([*keys, "seed"])[measure]
     rows = []
-    for (form, layers, c), runs in table[table.coefficient != 0].groupby([*keys, "coefficient"]):
-        difference = runs.set_index("seed")[measure] - free.loc[form, layers]
-        found = effect(difference.dropna().to_numpy())
-        rows.append({"form": form, "layers": layers, "coefficient": c, "gain": found.mean})
-        rows[-1] |= {"low": found.low, "high": found.high, "seeds": found.n}
+    for (form, layers), group in table.groupby(["form", "layers"]):
+        wide = group.pivot(index="seed", columns="coefficient", values=measure)
+        for c in wide.columns.drop(0.0):
+            found = effect((wide[c] - wide[0.0]).dropna().to_numpy())
+            rows.append({"form": form, "layers": layers, "coefficient": c, "gain": found.mean})
+            rows[-1] |= {"low": found.low, "high": found.high, "seeds": found.n}
     return pd.DataFrame(rows)
 
 
