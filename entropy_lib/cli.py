@@ -213,7 +213,7 @@ def claims(section: Annotated[str, typer.Option(help="Only claims of this sectio
 def picture() -> None:
     """Draw the README's picture from the committed records, at the largest latent dimension that has some."""
     from entropy_lib import plots
-    from entropy_lib.experiments import autoencoder, autoencoder_figures, store_for
+    from entropy_lib.experiments import autoencoder, autoencoder_figures, origin, store_for
 
     store = store_for("paper")
     outcomes = autoencoder.outcomes(store)
@@ -226,7 +226,7 @@ def picture() -> None:
     path = ROOT / "book" / "_static" / "result.svg"
     # Outside the book there is no stylesheet to adapt the ink: the picture brings its own paper.
     figure.savefig(path, facecolor="white", metadata={"Date": None})
-    typer.echo(f"{path}: {autoencoder_figures.origin(outcomes)}")
+    typer.echo(f"{path}: {origin(outcomes)}")
 
 
 def _assignment(text: str) -> tuple[str, object]:

@@ -7,6 +7,8 @@ claims compare guided with unguided networks, also `PROTOCOL`, `PROTOCOL_VARIABL
 import os
 from pathlib import Path
 
+import pandas as pd
+
 from entropy_lib.experiments import autoencoder, cnn, flow
 from entropy_lib.sweep.store import Store
 
@@ -23,3 +25,14 @@ def store_for(profile: str, folder: Path | None = None) -> Store:
     if profile == "quick":
         return Store(folder or ROOT / "_build" / "records")
     return Store(folder or os.environ.get("ENTROPY_RESULTS", ROOT / "results"))
+
+
+def origin(outcomes: pd.DataFrame) -> str:
+    """The records behind a figure in one line: how many trials, of what, at which scope, when and where."""
+    days = sorted({started[:10] for started in outcomes.started})
+    seen = {name: ", ".join(map(str, outcomes[name].unique())) for name in ("data", "scope", "device", "source")}
+    made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return (
+        f"records: {outcomes.trial.nunique()} trials on {seen['data']}, scope {seen['scope']}, "
+        f"made {made} on {seen['device']}, source {seen['source']}"
+    )

@@ -5,7 +5,7 @@ first weight. What the paper leaves open is a *protocol variable* of the configu
 """
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from entropy_lib.data import load
+from entropy_lib.experiments import plans
 from entropy_lib.guidance import dense_penalty
 from entropy_lib.sweep.stopping import EarlyStopping
 from entropy_lib.sweep.store import StackResult, Store
@@ -45,14 +46,12 @@ class Plan:
     protocol: Mapping[str, float | str] = field(default_factory=dict)
 
     def trials(self) -> list[Trial]:
-        unknown = set(self.protocol) - set(PROTOCOL_VARIABLES)
-        if unknown:
-            raise KeyError(f"unknown protocol variable {min(unknown)!r}; known: {', '.join(PROTOCOL_VARIABLES)}")
+        protocol = plans.protocol(self.protocol, PROTOCOL_VARIABLES)
         fingerprint = load(self.data).fingerprint
         return [
             Trial.of(
                 EXPERIMENT, PROTOCOL, self.data, fingerprint, seed, latent=latent, coefficient=coefficient,
-                horizon=self.horizon, **PROTOCOL_VARIABLES | self.protocol,
+                horizon=self.horizon, **protocol,
             )
             for latent in self.latents
             for seed in range(self.seeds)
@@ -98,15 +97,8 @@ PROFILES = {
 
 
 def grid(profile: str, data: str | None = None, seeds: int | None = None) -> list[Trial]:
-    """The trials of a profile, each once; only those on `data`, with another number of `seeds`, when given."""
-    if profile not in PROFILES:
-        raise KeyError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
-    known = list(dict.fromkeys(plan.data for plan in PROFILES[profile]))
-    if data not in (None, *known):
-        raise KeyError(f"the profile {profile!r} has no runs on {data!r}; it has {', '.join(known)}")
-    plans = [plan for plan in PROFILES[profile] if data in (None, plan.data)]
-    plans = [replace(plan, seeds=seeds) if seeds else plan for plan in plans]
-    return list(dict.fromkeys(trial for plan in plans for trial in plan.trials()))
+    """The trials of a profile; see :func:`entropy_lib.experiments.plans.trials`."""
+    return plans.trials(PROFILES, profile, data, seeds)
 
 
 def scope(trial: Trial) -> tuple[str, str]:

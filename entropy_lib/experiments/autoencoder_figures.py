@@ -12,17 +12,6 @@ from entropy_lib.experiments.autoencoder import EXPERIMENT, pictured
 from entropy_lib.sweep.store import Store
 
 
-def origin(outcomes: pd.DataFrame) -> str:
-    """The records behind a figure in one line: how many trials, of what, at which scope, when and where."""
-    days = sorted({started[:10] for started in outcomes.started})
-    seen = {name: ", ".join(map(str, outcomes[name].unique())) for name in ("data", "scope", "device", "source")}
-    made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    return (
-        f"records: {len(outcomes)} trials on {seen['data']}, scope {seen['scope']}, "
-        f"made {made} on {seen['device']}, source {seen['source']}"
-    )
-
-
 def by_latent(outcomes: pd.DataFrame) -> Figure:
     """Figs 3(a)/5(a) and 4(a)/6(a): test MSE and stopping epoch against latent dimension, 95% t-intervals."""
     colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))

@@ -4,7 +4,7 @@ One to three blocks of a 3 x 3 convolution, leaky ReLU and 2 x 2 max pooling, th
 """
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from entropy_lib.data import Dataset, load
 from entropy_lib.evidence.paper import COEFFICIENTS
+from entropy_lib.experiments import plans
 from entropy_lib.guidance import conv_penalty
 from entropy_lib.sweep.store import StackResult, Store
 from entropy_lib.sweep.trial import Trial
@@ -46,9 +47,7 @@ class Plan:
     protocol: Mapping[str, float | str] = field(default_factory=dict)
 
     def trials(self) -> list[Trial]:
-        unknown = set(self.protocol) - set(PROTOCOL_VARIABLES)
-        if unknown:
-            raise KeyError(f"unknown protocol variable {min(unknown)!r}; known: {', '.join(PROTOCOL_VARIABLES)}")
+        protocol = plans.protocol(self.protocol, PROTOCOL_VARIABLES)
         fingerprint = load(self.data).fingerprint
         # One unguided network serves every form and placement.
         cells = [("none", "none", 0.0)] * (0.0 in self.coefficients)
@@ -56,7 +55,7 @@ class Plan:
         return [
             Trial.of(
                 EXPERIMENT, PROTOCOL, self.data, fingerprint, seed, architecture=architecture, horizon=self.horizon,
-                **{**PROTOCOL_VARIABLES, **self.protocol, "form": form, "layers": layers, "coefficient": c},
+                **{**protocol, "form": form, "layers": layers, "coefficient": c},
             )
             for architecture in self.architectures
             for seed in range(self.seeds)
@@ -100,15 +99,8 @@ PROFILES = {
 
 
 def grid(profile: str, data: str | None = None, seeds: int | None = None) -> list[Trial]:
-    """The trials of a profile, each once; only those on `data`, with another number of `seeds`, when given."""
-    if profile not in PROFILES:
-        raise KeyError(f"unknown profile {profile!r}; known: {', '.join(PROFILES)}")
-    known = list(dict.fromkeys(plan.data for plan in PROFILES[profile]))
-    if data not in (None, *known):
-        raise KeyError(f"the profile {profile!r} has no runs on {data!r}; it has {', '.join(known)}")
-    plans = [plan for plan in PROFILES[profile] if data in (None, plan.data)]
-    plans = [replace(plan, seeds=seeds) if seeds else plan for plan in plans]
-    return list(dict.fromkeys(trial for plan in plans for trial in plan.trials()))
+    """The trials of a profile; see :func:`entropy_lib.experiments.plans.trials`."""
+    return plans.trials(PROFILES, profile, data, seeds)
 
 
 def scope(trial: Trial) -> tuple[str, str]:

@@ -14,13 +14,6 @@ from entropy_lib.sweep.store import Store
 NOT_RUN = "not run here"
 
 
-def origin(table: pd.DataFrame) -> str:
-    """The records behind a figure, for the line below it."""
-    trials, data = table.trial.nunique(), ", ".join(sorted(table.data.unique()))
-    made = ", ".join(sorted({started[:10] for started in table.started}))
-    return f"records: {trials} trials on {data}, made {made} on {', '.join(sorted(table.device.unique()))}"
-
-
 def gains(table: pd.DataFrame, measure: str = "test_accuracy") -> pd.DataFrame:
     """Mean paired difference to λ = 0 with its 95% t-interval, a row per form, placement and λ of one architecture."""
     rows = []

@@ -13,12 +13,6 @@ from entropy_lib.models import SCHEMES
 NAMES = {TRAINED: "trained on ImageNet", **{scheme: f"random, {scheme}" for scheme in SCHEMES}}
 
 
-def origin(table: pd.DataFrame) -> str:
-    """The records behind a figure, for the line below it."""
-    made, count = ", ".join(sorted(table.torch.unique())), table.file.nunique()
-    return f"{count} record{'s' * (count > 1)}; torch {made}; {', '.join(sorted(table.device.unique()))}"
-
-
 def boxes(networks: dict[str, pd.DataFrame]) -> Figure:
     """log|c11| per filter by layer as in Figs 1 and 8, a panel for each network; a thin line reaches to the
     farthest outlier."""

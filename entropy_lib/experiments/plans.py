@@ -1,0 +1,49 @@
+"""What the experiments' grids share: profiles are lists of plans, run in order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+from entropy_lib.sweep.trial import Trial
+
+
+class Plan(Protocol):
+    """One part of a profile, on one data set; a frozen dataclass."""
+
+    data: str
+    seeds: int
+
+    def trials(self) -> list[Trial]: ...
+
+
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+
+
+def trials(
+    profiles: Mapping[str, Sequence[AnyPlan]], profile: str, data: str | None = None, seeds: int | None = None
+) -> list[Trial]:
+    """The trials of a profile, each once; only those on `data`, with another number of `seeds`, when given.
+
+    Raises:
+        KeyError: an unknown profile, or data on which it has no runs; the message lists the known ones.
+    """
+    if profile not in profiles:
+        raise KeyError(f"unknown profile {profile!r}; known: {', '.join(profiles)}")
+    known = list(dict.fromkeys(plan.data for plan in profiles[profile]))
+    if data not in (None, *known):
+        raise KeyError(f"the profile {profile!r} has no runs on {data!r}; it has {', '.join(known)}")
+    plans = [plan for plan in profiles[profile] if data in (None, plan.data)]
+    plans = [replace(plan, seeds=seeds) if seeds else plan for plan in plans]
+    return list(dict.fromkeys(trial for plan in plans for trial in plan.trials()))
+
+
+def protocol(changed: Mapping[str, float | str], defaults: Mapping[str, float | str]) -> dict[str, float | str]:
+    """The protocol variables with some of them changed.
+
+    Raises:
+        KeyError: a variable that the experiment does not have.
+    """
+    unknown = set(changed) - set(defaults)
+    if unknown:
+        raise KeyError(f"unknown protocol variable {min(unknown)!r}; known: {', '.join(defaults)}")
+    return {**defaults, **changed}
