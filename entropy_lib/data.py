@@ -126,14 +126,31 @@ def _cifar10() -> Dataset:
 
 
 def _jpeg_copies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images `(60000, 32, 32, 3)` and labels from `train.parquet` and `test.parquet`."""
-    import pyarrow.parquet as pq
-    from PIL import Image
+    """Images `(60000, 32, 32, 3)` and labels from `train.parquet` and `test.parquet`.
 
-    tables = [pq.read_table(folder / f"{split}.parquet") for split in ("train", "test")]
-    files = [row["bytes"] for table in tables for row in table["img"].to_pylist()]
-    labels = np.concatenate([table["label"].to_numpy() for table in tables])
-    return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]), labels
+    Raises:
+        MissingData: one of the two is not there.
+        ValueError: a file that is no table of pictures, or a picture that cannot be read; it is named.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image, UnidentifiedImageError
+
+    pictures, labels = [], []
+    for path in (folder / "train.parquet", folder / "test.parquet"):
+        if not path.exists():
+            raise MissingData(f"{path} is missing; copy it again, or `entropy-book data cifar10` fetches the originals")
+        try:
+            table = pq.read_table(path, columns=["img", "label"])
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path} is damaged or no table of pictures ({error}); copy it again") from error
+        for row, cell in enumerate(table["img"].to_pylist()):
+            try:
+                pictures.append(np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")))
+            except (UnidentifiedImageError, OSError) as error:
+                raise ValueError(f"picture {row} of {path} cannot be read ({error}); copy the file again") from error
+        labels.append(table["label"].to_numpy())
+    return np.stack(pictures), np.concatenate(labels)
 
 
 _LOADERS = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
