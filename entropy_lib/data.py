@@ -5,6 +5,8 @@ Choices are made on `validation`, verdicts on `test`; nothing of either is ever 
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -158,11 +160,26 @@ _FETCHED = {"mnist": "MNIST", "cifar10": "CIFAR10"}
 
 
 def fetch(name: str) -> None:
-    """Download a data set into `folder()` through torchvision; embedded sets need nothing."""
+    """Download a data set into `folder()` through torchvision; embedded sets need nothing.
+
+    Raises:
+        KeyError: unknown name; the message lists the known ones.
+        RuntimeError: the download failed; the message says why.
+    """
     if name not in _LOADERS:
         raise KeyError(f"unknown data set {name!r}; known: {', '.join(_LOADERS)}")
     if name in _FETCHED:
-        getattr(import_torchvision().datasets, _FETCHED[name])(folder(), download=True)
+        with downloading(name):
+            getattr(import_torchvision().datasets, _FETCHED[name])(folder(), download=True)
+
+
+@contextmanager
+def downloading(name: str) -> Iterator[None]:
+    """Turn the many errors of a failed download into one that says what failed and why."""
+    try:
+        yield
+    except OSError as error:  # URLError is one
+        raise RuntimeError(f"{name} could not be downloaded into {folder()}: {error}") from error
 
 
 def import_torchvision() -> ModuleType:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from entropy_lib.data import MissingData, folder, import_torchvision
+from entropy_lib.data import MissingData, downloading, folder, import_torchvision
 from entropy_lib.files import digest
 
 ARCHITECTURES = ("vgg16", "resnet50")
@@ -137,7 +137,8 @@ def _checked(kernels: dict[str, Tensor], expected: dict[str, torch.Size], source
 
 def fetch_weights(architecture: str) -> None:
     """Download torchvision's release into `data.folder()`."""
-    torch.hub.load_state_dict_from_url(_release(architecture).url, model_dir=folder() / "weights", check_hash=True)
+    with downloading(f"{architecture}-weights"):
+        torch.hub.load_state_dict_from_url(_release(architecture).url, model_dir=folder() / "weights", check_hash=True)
 
 
 def _release(architecture: str):

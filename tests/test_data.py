@@ -1,13 +1,14 @@
 """Data on disk: what is missing or damaged is named, with the remedy."""
 
 import io
+from urllib.error import URLError
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from entropy_lib import data
+from entropy_lib import data, models
 
 
 def jpeg(colour: int) -> bytes:
@@ -55,3 +56,15 @@ def test_an_incomplete_or_damaged_folder_is_named(copies):
     (folder / "train.parquet").unlink()
     with pytest.raises(data.MissingData, match="`entropy-book data cifar10` fetches it"):
         data._cifar10()
+
+
+def test_a_failed_download_says_what_and_why(monkeypatch):
+    def refuse(*_, **__):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(data.import_torchvision().datasets, "CIFAR10", refuse)
+    with pytest.raises(RuntimeError, match="cifar10 could not be downloaded into .*no route to host"):
+        data.fetch("cifar10")
+    monkeypatch.setattr(models.torch.hub, "load_state_dict_from_url", refuse)
+    with pytest.raises(RuntimeError, match="vgg16-weights could not be downloaded"):
+        models.fetch_weights("vgg16")
