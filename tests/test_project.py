@@ -226,7 +226,7 @@ MISTAKES = {
     "profile": (["run", "autoencoder", "--profile", "huge"], "quick, laptop, paper"),
     "parameter": (["run", "autoencoder", "-p", "sedes=3"], "device, latents, profile, seeds"),
     "assignment": (["run", "autoencoder", "-p", "seeds"], "name=value"),
-    "experiment": (["sweep", "cnn"], "autoencoder"),
+    "experiment": (["sweep", "autoencodre"], "autoencoder, cnn, flow"),
     "sweep profile": (["sweep", "autoencoder", "--profile", "huge"], "quick, laptop, paper"),
     "records": (["records", "nowhere"], "nowhere"),
 }
