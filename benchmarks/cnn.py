@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from entropy_lib.files import source_hash, write_atomically
 from entropy_lib.sweep.run import machine
-from entropy_lib.sweep.workers import in_processes
+from entropy_lib.sweep.workers import cores, in_processes
 
 ARCHITECTURES, BATCHES, STACK = ([32], [32, 32, 32], [128, 128, 128]), (32, 128), 4
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
@@ -126,7 +126,7 @@ def rate(tick: Callable[[], object], way: str, widths: list[int], batch: int, de
 
 
 def main(device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu") -> None:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started, load = datetime.now(UTC).isoformat(timespec="seconds"), os.getloadavg()[0]
     jobs = [(way, widths, batch, device) for widths in ARCHITECTURES for batch in BATCHES for way in WAYS]
     # One worker process: it has one thread, as the workers of a sweep have.
     results = sorted(in_processes(rate, jobs, lambda *_: None, 1))
@@ -144,7 +144,14 @@ def main(device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu") -> N
     )
     found = {
         "ways": table.to_dict("records"),
-        "provenance": {**machine(device), "source": source_hash(), "cores": os.cpu_count(), "started": started},
+        "provenance": {
+            **machine(device),
+            "threads": 1,
+            "source": source_hash(),
+            "cores": cores(),
+            "load": load,
+            "started": started,
+        },
     }
     path = RESULTS / f"cnn-{device}.json"
     write_atomically(path, lambda temporary: temporary.write_text(json.dumps(found, indent=1)))

@@ -8,6 +8,7 @@ them. Leave the machine alone meanwhile; it takes a few minutes. The book's page
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from entropy_lib.files import source_hash, write_atomically
 from entropy_lib.flow import map_sizes
 from entropy_lib.models import random_kernels, skeleton
 from entropy_lib.sweep.run import machine
+from entropy_lib.sweep.workers import cores
 from entropy_lib.theory.exact import circular_conv_entropy_change
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
@@ -41,7 +43,7 @@ def seconds(measure: Callable[[Tensor, tuple[int, int]], Tensor], image: int) ->
 
 def main() -> None:
     torch.set_num_threads(1)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started, load = datetime.now(UTC).isoformat(timespec="seconds"), os.getloadavg()[0]
     ours, values = seconds(circular_conv_entropy_change, 64)
     theirs, same = seconds(by_singular_values, 64)
     torch.testing.assert_close(torch.tensor(values), torch.tensor(same), rtol=1e-4, atol=1.0)
@@ -54,7 +56,8 @@ def main() -> None:
     for row in rows:
         print(f"{row['image']:4} pixels  {row['way']:36} {row['seconds']:8.1f} s")
     print(f"{theirs / ours:.1f} times faster at 64 pixels")
-    found = {"vgg16": rows, "provenance": {**machine(), "source": source_hash(), "started": started}}
+    provenance = {**machine(), "source": source_hash(), "cores": cores(), "load": load, "started": started}
+    found = {"vgg16": rows, "provenance": provenance}
     path = RESULTS / "flow-cpu.json"
     write_atomically(path, lambda temporary: temporary.write_text(json.dumps(found, indent=1) + "\n"))
     print(f"written to {path}")

@@ -136,7 +136,7 @@ def _jpeg_copies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     pictures, labels = [], []
     for path in (folder / "train.parquet", folder / "test.parquet"):
@@ -149,7 +149,7 @@ def _jpeg_copies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         for row, cell in enumerate(table["img"].to_pylist()):
             try:
                 pictures.append(np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")))
-            except (UnidentifiedImageError, OSError) as error:
+            except OSError as error:  # PIL's own error is one
                 raise ValueError(f"picture {row} of {path} cannot be read ({error}); copy the file again") from error
         labels.append(table["label"].to_numpy())
     return np.stack(pictures), np.concatenate(labels)

@@ -1,6 +1,7 @@
 """The paper's large networks and where their ImageNet weights come from."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -55,8 +56,8 @@ def random_kernels(architecture: str, scheme: str, seed: int) -> dict[str, Tenso
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
     generator = torch.Generator().manual_seed(seed)
     kernels = {}
-    for name, part in convolutions(skeleton(architecture)).items():
-        kernel = kernels[name] = torch.empty(part.weight.shape)
+    for name, shape in _shapes(architecture).items():
+        kernel = kernels[name] = torch.empty(shape)
         if scheme == "torchvision":
             nn.init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="relu", generator=generator)
         elif scheme == "pytorch":
@@ -72,26 +73,32 @@ def imagenet_kernels(architecture: str) -> Weights:
     Raises:
         KeyError: unknown architecture.
         MissingData: neither is in `data.folder()`; the message says which command fetches the release.
+        ValueError: as :func:`checkpoint_kernels`.
     """
-    expected = {name: part.weight.shape for name, part in convolutions(skeleton(architecture)).items()}
-    release, copies = _release(architecture), folder() / "weights" / _COPIES[architecture][0]
-    path = folder() / "weights" / release.url.rpartition("/")[2]
-    if path.exists():
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        kernels = {name: state[f"{name}.weight"].float() for name in expected}
-        note, deviation = f"torchvision's {architecture}, {release}", ""
-    elif copies.exists():
-        from safetensors.torch import load_file
+    return _imagenet(architecture, folder() / "weights")
 
-        _, renamed, note, deviation = _COPIES[architecture]
-        state = load_file(copies)
-        kernels = {name: state[key].float() for name, key in renamed(expected).items() if key in state}
+
+@cache
+def _imagenet(architecture: str, weights: Path) -> Weights:
+    shapes = _shapes(architecture)
+    file, renamed, note, deviation = _COPIES[architecture]
+    release = _release(architecture)
+    path = weights / release.url.rpartition("/")[2]
+    if path.exists():
+        kernels, note, deviation = (
+            checkpoint_kernels(architecture, path),
+            f"torchvision's {architecture}, {release}",
+            "",
+        )
+    elif (weights / file).exists():
+        state = _state(weights / file)
+        kernels = {name: state[key].float() for name, key in renamed(shapes).items() if key in state}
     else:
         raise MissingData(
-            f"ImageNet weights of {architecture} are not in {folder() / 'weights'} (set by ENTROPY_DATA); "
+            f"ImageNet weights of {architecture} are not in {weights} (set by ENTROPY_DATA); "
             f"`entropy-book data {architecture}-weights` fetches them"
         )
-    fingerprint = digest(*(kernel.numpy().tobytes() for kernel in _checked(kernels, expected, note).values()))
+    fingerprint = digest(*(kernel.numpy().tobytes() for kernel in _checked(kernels, shapes, note).values()))
     return Weights(kernels, fingerprint, note, deviation)
 
 
@@ -103,7 +110,17 @@ def checkpoint_kernels(architecture: str, path: Path) -> dict[str, Tensor]:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, or lacks a layer of the architecture, or one has another shape.
     """
-    expected = {name: part.weight.shape for name, part in convolutions(skeleton(architecture)).items()}
+    shapes, state = _shapes(architecture), _state(path)
+    missing = [name for name in shapes if f"{name}.weight" not in state]
+    if missing:
+        raise ValueError(
+            f"{path} is no checkpoint of torchvision's {architecture}: it lacks {len(missing)} of {len(shapes)} "
+            f"convolutions, such as {missing[0]}.weight; it has {', '.join(list(state)[:3])}, ..."
+        )
+    return _checked({name: state[f"{name}.weight"].float() for name in shapes}, shapes, str(path))
+
+
+def _state(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
@@ -118,14 +135,11 @@ def checkpoint_kernels(architecture: str, path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is neither a safetensors file nor a state dict of torch.save ({kind})") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}, expected a state dict, as of model.state_dict()")
-    state = state.get("state_dict", state)
-    missing = [name for name in expected if f"{name}.weight" not in state]
-    if missing:
-        raise ValueError(
-            f"{path} is no checkpoint of torchvision's {architecture}: it lacks {len(missing)} of {len(expected)} "
-            f"convolutions, such as {missing[0]}.weight; it has {', '.join(list(state)[:3])}, ..."
-        )
-    return _checked({name: state[f"{name}.weight"].float() for name in expected}, expected, str(path))
+    return state.get("state_dict", state)
+
+
+def _shapes(architecture: str) -> dict[str, torch.Size]:
+    return {name: part.weight.shape for name, part in convolutions(skeleton(architecture)).items()}
 
 
 def _checked(kernels: dict[str, Tensor], expected: dict[str, torch.Size], source: str) -> dict[str, Tensor]:

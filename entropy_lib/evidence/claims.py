@@ -20,7 +20,7 @@ from scipy import stats
 
 from entropy_lib.evidence import mathematics, paper, reanalysis
 from entropy_lib.evidence.statistics import detectable, effect, holm, p_one_sided, sign_table
-from entropy_lib.experiments import EXPERIMENTS, flow_analysis
+from entropy_lib.experiments import EXPERIMENTS, flow_analysis, plans
 from entropy_lib.sweep.store import Store
 
 VERDICTS = ("holds", "partly", "fails", "undecided", "not tested")
@@ -439,9 +439,8 @@ def _records(
     frame = _outcomes(experiment, store.root, tuple(path.name for path in store.files(experiment)))
     if frame.empty:
         return frame
-    frame = frame[(frame.data == data) & (frame.scope != "quick")]
-    for name, value in {"protocol": module.PROTOCOL, **module.PROTOCOL_VARIABLES, **(where or {})}.items():
-        frame = frame[frame[name].isin(value if isinstance(value, list) else [value])]
+    protocol = {"protocol": module.PROTOCOL, **module.PROTOCOL_VARIABLES}
+    frame = plans.matching(frame[frame.scope != "quick"], {"data": data, **protocol, **(where or {})})
     doubled = frame[frame.duplicated([*by, "coefficient", "seed"], keep=False)]
     if len(doubled):
         raise ValueError(f"{experiment} on {data} has several records for one seed: {', '.join(doubled.trial)}")

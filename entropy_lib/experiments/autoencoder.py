@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from entropy_lib.data import load
+from entropy_lib.evidence.paper import COEFFICIENTS
 from entropy_lib.experiments import plans
 from entropy_lib.guidance import dense_penalty
 from entropy_lib.sweep.stopping import EarlyStopping
@@ -24,7 +25,6 @@ from entropy_lib.theory.exact import gram_entropy_change
 
 EXPERIMENT = "autoencoder"
 PROTOCOL = 1
-COEFFICIENTS = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 PAPER_LATENTS = tuple(range(20, 261, 40))
 # What a claim ranges over, and its name in the plural.
 PAPER_CELLS = {"latent": ("latent dimensions", PAPER_LATENTS)}

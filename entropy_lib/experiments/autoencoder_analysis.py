@@ -9,6 +9,7 @@ from statsmodels.duration.survfunc import SurvfuncRight
 
 from entropy_lib.evidence import paper
 from entropy_lib.evidence.statistics import agreement, effect, sign_table
+from entropy_lib.experiments import plans
 from entropy_lib.experiments.autoencoder import EXPERIMENT, PROTOCOL, PROTOCOL_VARIABLES, initial_network, outcomes
 from entropy_lib.guidance import DenseEntropyLoss
 from entropy_lib.sweep.stopping import EarlyStopping
@@ -32,9 +33,7 @@ STATEMENTS = {
 
 def default_protocol(table: pd.DataFrame, **changed) -> pd.DataFrame:
     """The rows of an outcome table that were made under the default protocol, or with some variables changed."""
-    for name, value in {"protocol": PROTOCOL, **PROTOCOL_VARIABLES, **changed}.items():
-        table = table[table[name] == value] if len(table) else table
-    return table
+    return plans.matching(table, {"protocol": PROTOCOL, **PROTOCOL_VARIABLES, **changed})
 
 
 def protocol_table(store: Store, latent: int, data: str = "mnist") -> pd.DataFrame:

@@ -181,12 +181,11 @@ def train_stack(stack: list[Trial], device: str, tick: Callable[[], object]) -> 
         name: (data.images[name].movedim(1, -1).contiguous().to(device), data.labels[name].to(device))
         for name in ("train", "validation", "test")
     }
-    per_network = int(stack[0]["horizon"])
-    ticks = _shared_ticks(len(stack), per_network, tick)
+    ticks = _shared_ticks(len(stack), tick)
     return StackResult(pd.concat([_train(trial, data, splits, device, ticks) for trial in stack], ignore_index=True))
 
 
-def _shared_ticks(trials: int, horizon: int, tick: Callable[[], object]) -> Callable[[], object]:
+def _shared_ticks(trials: int, tick: Callable[[], object]) -> Callable[[], object]:
     """A tick stands for an epoch of the whole stack: one in `trials` epochs of its networks."""
     done = 0
 
@@ -280,8 +279,7 @@ def outcomes(store: Store, epoch: int | None = None) -> pd.DataFrame:
     if trials.empty:
         return trials
     curves = store.curves(EXPERIMENT)
-    last = curves.groupby("trial").epoch.max() if epoch is None else epoch
-    at = curves[curves.epoch == (curves.trial.map(last) if epoch is None else epoch)]
+    at = curves[curves.epoch == (curves.groupby("trial").epoch.transform("max") if epoch is None else epoch)]
     diverged = ~curves.assign(finite=np.isfinite(curves.train_loss)).groupby("trial").finite.all()
     table = trials.merge(at, on="trial").assign(diverged=lambda t: t.trial.map(diverged))
     free, bound = table[table.coefficient == 0], table[table.coefficient != 0]

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from entropy_lib import plots
 from entropy_lib.evidence import paper
 from entropy_lib.evidence.statistics import effect
+from entropy_lib.experiments import plans
 from entropy_lib.experiments.cnn import EXPERIMENT, PROTOCOL, PROTOCOL_VARIABLES
 from entropy_lib.sweep.store import Store
 
@@ -63,8 +64,7 @@ def table_1(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 def _default(table: pd.DataFrame, architecture: str) -> pd.DataFrame:
     wanted = {"data": "cifar10", "layers": "first", "architecture": architecture, "protocol": PROTOCOL}
-    for name, value in (wanted | PROTOCOL_VARIABLES).items():
-        table = table[table[name] == value] if len(table) else table
+    table = plans.matching(table, wanted | PROTOCOL_VARIABLES)
     return table if len(table) and (table.coefficient != 0).any() else table.iloc[:0]
 
 

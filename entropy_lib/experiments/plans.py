@@ -1,8 +1,10 @@
-"""What the experiments' grids share: profiles are lists of plans, run in order."""
+"""What the experiments share: profiles that are lists of plans, run in order, and the protocol of a trial."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
+
+import pandas as pd
 
 from entropy_lib.sweep.trial import Trial
 
@@ -47,3 +49,11 @@ def protocol(changed: Mapping[str, float | str], defaults: Mapping[str, float | 
     if unknown:
         raise KeyError(f"unknown protocol variable {min(unknown)!r}; known: {', '.join(defaults)}")
     return {**defaults, **changed}
+
+
+def matching(table: pd.DataFrame, wanted: Mapping[str, object]) -> pd.DataFrame:
+    """The rows whose columns have the wanted values, a list standing for any of its entries; a table without rows
+    may lack the columns."""
+    for name, value in wanted.items():
+        table = table[table[name].isin(value if isinstance(value, list) else [value])] if len(table) else table
+    return table
