@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from entropy_lib import photographs, shapes
 from entropy_lib.files import digest
 
 
@@ -25,7 +26,10 @@ class MissingData(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images `(n, channels, l, w)` in [0, 1] and integer labels `(n,)` of each split."""
+    """Images `(n, channels, l, w)` and integer labels `(n,)` of each split.
+
+    Images are numbers in [0, 1]; photographs are bytes and stay in a memory-mapped file.
+    """
 
     name: str
     images: dict[str, Tensor]
@@ -45,8 +49,8 @@ def folder() -> Path:
     return Path(os.environ.get("ENTROPY_DATA", "data"))
 
 
-def load(name: str, fingerprint: str | None = None) -> Dataset:
-    """Load a data set by name.
+def load(name: str, fingerprint: str | None = None, side: int | None = None) -> Dataset:
+    """Load a data set by name; `side` is that of its square images, where the set comes in any size.
 
     Raises:
         KeyError: unknown name; the message lists the known ones.
@@ -55,7 +59,7 @@ def load(name: str, fingerprint: str | None = None) -> Dataset:
     """
     if name not in _LOADERS:
         raise KeyError(f"unknown data set {name!r}; known: {', '.join(_LOADERS)}")
-    found = _loaded(name)
+    found = _loaded(name, side)
     if fingerprint not in (None, found.fingerprint):
         raise ValueError(
             f"{name} in {folder()} has the fingerprint {found.fingerprint}, the trial asks for {fingerprint}: "
@@ -65,8 +69,8 @@ def load(name: str, fingerprint: str | None = None) -> Dataset:
 
 
 @cache
-def _loaded(name: str) -> Dataset:
-    return _LOADERS[name]()
+def _loaded(name: str, side: int | None) -> Dataset:
+    return _LOADERS[name](**({"side": side} if side else {}))
 
 
 def names() -> list[str]:
@@ -155,8 +159,65 @@ def _jpeg_copies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(pictures), np.concatenate(labels)
 
 
-_LOADERS = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
-_FETCHED = {"mnist": "MNIST", "cifar10": "CIFAR10"}
+def _shapes(side: int = 32) -> Dataset:
+    pictures, labels, _ = shapes.draw(1200, side, seed=0)
+    parts = dict(zip(("train", "validation", "test"), torch.arange(1200).split([720, 240, 240]), strict=True))
+    note = f"six kinds of shapes drawn by this library, {side} x {side} pixels in 3 colours, 720/240/240"
+    images = torch.from_numpy(pictures).movedim(-1, 1)
+    return _dataset("shapes", images, torch.from_numpy(labels), parts, note, "drawn shapes", canonical=False)
+
+
+# Version 2 of the set: photographs for training and for the test, in ten classes.
+_IMAGENETTE = {"train": 9469, "val": 3925}
+
+
+def _imagenette(side: int = 64) -> Dataset:
+    train, test = (_classes(folder() / "imagenette2-160" / part, count) for part, count in _IMAGENETTE.items())
+    # Sorted by class on the disk; one fixed permutation mixes the classes before some are kept for choices.
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).tolist()
+    listed, kept = [*(train[k] for k in order), *test], len(train) // 10
+    paths = [path for path, _ in listed]
+    pictures, labels = photographs.squares("imagenette", paths, side), torch.tensor([label for _, label in listed])
+    parts = {"train": slice(len(train) - kept), "validation": slice(len(train) - kept, len(train))}
+    parts["test"] = slice(len(train), None)
+    images = torch.from_numpy(pictures).movedim(-1, 1)
+    # The official copies keep the photographs' proportions.
+    squeezed = all(photographs.size(path) == (160, 160) for path in paths[:20])
+    what = "Imagenette v2" + " squeezed to squares" * squeezed
+    return Dataset(
+        "imagenette",
+        {split: images[part] for split, part in parts.items()},
+        {split: labels[part] for split, part in parts.items()},
+        digest(pictures.reshape(-1).data, labels.numpy().tobytes()),
+        f"{what}, {side} x {side} pixels in 3 colours, {len(train) - kept:,}/{kept:,}/{len(test):,}",
+        f"{what} and its split, {side} pixels; trained on {len(train) - kept:,} of the {len(train):,} photographs, "
+        "the others kept for choices",
+        canonical=not squeezed,
+    )
+
+
+def _classes(part: Path, count: int) -> list[tuple[Path, int]]:
+    """Files and labels of a folder that has a folder for each class.
+
+    Raises:
+        MissingData: the folder is not there.
+        ValueError: it does not hold the photographs that it should; the message counts them.
+    """
+    remedy = "`entropy-book data imagenette` fetches it"
+    if not part.is_dir():
+        raise MissingData(f"Imagenette is not in {folder()} (set by ENTROPY_DATA), there is no {part}; {remedy}")
+    classes = sorted(path for path in part.iterdir() if path.is_dir())
+    found = [(path, label) for label, name in enumerate(classes) for path in sorted(name.iterdir())]
+    if len(classes) != 10 or len(found) != count:
+        raise ValueError(
+            f"{part} has {len(found):,} photographs in {len(classes)} classes, expected {count:,} in 10: "
+            f"the copy is not whole; remove it, then {remedy}"
+        )
+    return found
+
+
+_LOADERS = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "shapes": _shapes, "imagenette": _imagenette}
+_FETCHED = {"mnist": ("MNIST", {}), "cifar10": ("CIFAR10", {}), "imagenette": ("Imagenette", {"size": "160px"})}
 
 
 def fetch(name: str) -> None:
@@ -170,7 +231,8 @@ def fetch(name: str) -> None:
         raise KeyError(f"unknown data set {name!r}; known: {', '.join(_LOADERS)}")
     if name in _FETCHED:
         with downloading(name):
-            getattr(import_torchvision().datasets, _FETCHED[name])(folder(), download=True)
+            kind, options = _FETCHED[name]
+            getattr(import_torchvision().datasets, kind)(folder(), download=True, **options)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def digest(*parts: bytes | str) -> str:
+def digest(*parts: bytes | memoryview | str) -> str:
     """Sixteen hexadecimal digits of SHA-256 over the parts, each preceded by its length."""
     total = hashlib.sha256()
     for part in parts:

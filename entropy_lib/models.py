@@ -37,6 +37,63 @@ def skeleton(architecture: str) -> nn.Module:
         return getattr(import_torchvision().models, architecture)(weights=None)
 
 
+def network(
+    architecture: str, classes: int, image: int, width: float = 1.0, dropout: float = 0.0, seed: int = 0
+) -> nn.Module:
+    """An untrained VGG-16 or ResNet-50 for square images, with a share `width` of torchvision's channels.
+
+    Two departures from torchvision: VGG's maps enter its head as they are, without being pooled to 7 x 7
+    first (at 224 pixels that does nothing), and ResNet's head has a dropout too. Convolutions are initialised as
+    torchvision's, normal with variance 2 / fan-out, dense layers with variance 2 / fan-in.
+
+    Raises:
+        KeyError: unknown architecture.
+        ValueError: images too small for five halvings.
+    """
+    if image < 32:
+        raise ValueError(f"{architecture} halves its maps five times: images need 32 pixels or more, got {image}")
+    model = skeleton(architecture)
+    for name, part in list(model.named_modules()):
+        if isinstance(part, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
+            model.set_submodule(name, _narrowed(part, width))
+    if architecture == "vgg16":
+        model.avgpool, last = nn.Identity(), model.features[28].out_channels
+        sizes = [last * (image // 32) ** 2, model.classifier[0].out_features, model.classifier[3].out_features]
+        model.classifier = nn.Sequential(
+            nn.Linear(sizes[0], sizes[1]), nn.ReLU(inplace=True), nn.Dropout(dropout),
+            nn.Linear(sizes[1], sizes[2]), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(sizes[2], classes),
+        )  # fmt: skip
+    else:
+        model.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(model.fc.in_features, classes))
+    _initialise(model, torch.Generator().manual_seed(seed))
+    return model
+
+
+def _narrowed(part: nn.Module, width: float) -> nn.Module:
+    """A layer with a share of its channels; the three colours of an image stay."""
+
+    def share(channels: int) -> int:
+        return channels if channels == 3 else max(1, round(channels * width))
+
+    if isinstance(part, nn.Conv2d):
+        return nn.Conv2d(
+            share(part.in_channels), share(part.out_channels), part.kernel_size, part.stride, part.padding,
+            bias=part.bias is not None,
+        )  # fmt: skip
+    if isinstance(part, nn.BatchNorm2d):
+        return nn.BatchNorm2d(share(part.num_features))
+    return nn.Linear(share(part.in_features), share(part.out_features))
+
+
+def _initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for part in model.modules():
+        if isinstance(part, (nn.Conv2d, nn.Linear)):
+            mode = "fan_out" if isinstance(part, nn.Conv2d) else "fan_in"
+            nn.init.kaiming_normal_(part.weight, mode=mode, nonlinearity="relu", generator=generator)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
 def convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
     """The 2-D convolutions by name, in the order in which they were registered."""
     return {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d)}

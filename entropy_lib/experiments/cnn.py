@@ -10,13 +10,12 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from entropy_lib.data import Dataset, load
 from entropy_lib.evidence.paper import COEFFICIENTS
 from entropy_lib.experiments import plans
-from entropy_lib.guidance import conv_penalty
+from entropy_lib.experiments.training import Training, per_network
 from entropy_lib.sweep.store import StackResult, Store
 from entropy_lib.sweep.trial import Trial
 
@@ -176,97 +175,19 @@ def train_stack(stack: list[Trial], device: str, tick: Callable[[], object]) -> 
     (`benchmarks/cnn.py`); the processes of a sweep take stacks side by side.
     """
     data = load(stack[0].data, stack[0].fingerprint)
-    # Channels last in memory, before they are picked: a batch then needs no copy.
     splits = {
         name: (data.images[name].movedim(1, -1).contiguous().to(device), data.labels[name].to(device))
         for name in ("train", "validation", "test")
     }
-    ticks = _shared_ticks(len(stack), tick)
-    return StackResult(pd.concat([_train(trial, data, splits, device, ticks) for trial in stack], ignore_index=True))
-
-
-def _shared_ticks(trials: int, tick: Callable[[], object]) -> Callable[[], object]:
-    """A tick stands for an epoch of the whole stack: one in `trials` epochs of its networks."""
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        if done % trials == 0:
-            tick()
-
-    return count
+    count = per_network(len(stack), tick)
+    return StackResult(pd.concat([_train(trial, data, splits, device, count) for trial in stack], ignore_index=True))
 
 
 def _train(trial: Trial, data: Dataset, splits: dict, device: str, tick: Callable[[], object]) -> pd.DataFrame:
     model = network(str(trial["architecture"]), data, trial).to(device, memory_format=torch.channels_last)
-    entropy = _Entropy(model, trial)
     optimiser = torch.optim.Adam(model.parameters(), lr=float(trial["rate"]), fused=True)
-    shuffle, batch = torch.Generator().manual_seed(1_000_003 + trial.seed), int(trial["batch"])
-    images, labels = splits["train"]
-    rows = [{**_score(model, splits["train"], "train"), **_measure(model, splits, entropy, batch)}]
-    for _ in range(int(trial["horizon"])):
-        right, total = torch.zeros((), device=device), torch.zeros((), device=device)
-        order = torch.randperm(len(images), generator=shuffle).to(device)
-        steps = order[: len(images) // batch * batch].split(batch)
-        for index in steps:
-            chosen = labels[index]
-            scores = model(images[index].movedim(-1, 1))
-            error = F.cross_entropy(scores, chosen)
-            optimiser.zero_grad()
-            (error + entropy()).backward()
-            optimiser.step()
-            right += (scores.detach().argmax(1) == chosen).sum()
-            total += error.detach()
-        # Of the steps as they were taken, as a training framework reports it.
-        seen = {"train_accuracy": float(right) / (len(steps) * batch), "train_loss": float(total) / len(steps)}
-        rows.append({**seen, **_measure(model, splits, entropy, batch)})
-        tick()
-    return pd.DataFrame(rows).assign(trial=trial.id, epoch=range(len(rows)))
-
-
-class _Entropy:
-    """λ times the penalty of Eq. 23 or 25, summed over the filters of the guided kernels."""
-
-    def __init__(self, model: nn.Sequential, trial: Trial):
-        self.kernels, self.first = guided(model, str(trial["layers"])), model[0].weight
-        self.coefficient, self.form, self.eps = float(trial["coefficient"]), str(trial["form"]), float(trial["eps"])
-
-    def __call__(self) -> Tensor | float:
-        if not self.coefficient:
-            return 0.0
-        return self.coefficient * sum(conv_penalty(kernel, self.form, self.eps).sum() for kernel in self.kernels)
-
-    def gradients(self) -> list[Tensor]:
-        return list(torch.autograd.grad(self(), self.kernels)) if self.coefficient else []
-
-
-def _measure(model: nn.Sequential, splits: dict, entropy: _Entropy, batch: int) -> dict[str, float]:
-    """What a curve keeps at the end of an epoch, beside the training scores."""
-    images, labels = (tensor[:batch] for tensor in splits["train"])
-    kernels = entropy.kernels or [entropy.first]
-    error = torch.autograd.grad(F.cross_entropy(model(images.movedim(-1, 1)), labels), kernels)
-    first = entropy.first.detach()[..., 0, 0].abs().log()
-    return {
-        **_score(model, splits["validation"], "validation"), **_score(model, splits["test"], "test"),
-        "first_tap": float(first[first.isfinite()].mean()),
-        "gradient_error": _norm(error), "gradient_entropy": _norm(entropy.gradients()),
-    }  # fmt: skip
-
-
-def _norm(tensors: list[Tensor]) -> float:
-    return float(sum(tensor.detach().square().sum() for tensor in tensors)) ** 0.5
-
-
-@torch.no_grad()
-def _score(model: nn.Sequential, split: tuple[Tensor, Tensor], name: str) -> dict[str, float]:
-    """Accuracy and cross-entropy over a whole split."""
-    right, error, (images, labels) = 0, 0, split
-    for some, chosen in zip(images.split(500), labels.split(500), strict=True):
-        scores = model(some.movedim(-1, 1))
-        right = right + (scores.argmax(1) == chosen).sum()
-        error = error + F.cross_entropy(scores, chosen, reduction="sum")
-    return {f"{name}_accuracy": float(right) / len(labels), f"{name}_loss": float(error) / len(labels)}
+    kernels = guided(model, str(trial["layers"]))
+    return Training(trial, model, kernels, model[0].weight, optimiser, splits).train(tick)
 
 
 def outcomes(store: Store, epoch: int | None = None) -> pd.DataFrame:

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from entropy_lib.experiments.flow import READINGS, TRAINED
+from entropy_lib.experiments.flow import READINGS, TRAINED, outcomes
 from entropy_lib.flow import select_layers
 from entropy_lib.models import SCHEMES
+from entropy_lib.sweep.store import Store
 
 Decision = tuple[str, str, float]
 MEASURES = {"log|c11|": "tap 1 1", "log norm": "norm", "circular log-det": "exact"}
@@ -48,6 +49,20 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
             for label, names in picks.items()
         ]
     )
+
+
+def preserving(store: Store, architecture: str) -> list[str]:
+    """Names of the layers that the rule picks from log|c11| of the network trained on ImageNet.
+
+    Raises:
+        FileNotFoundError: the store has no record of it.
+    """
+    rows = network(outcomes(store), architecture, TRAINED)
+    if rows.empty:
+        raise FileNotFoundError(
+            f"{store.root} has no entropy flow of the trained {architecture}; `entropy-book sweep flow` makes it"
+        )
+    return select_layers(means(rows))
 
 
 def outlier_share(rows: pd.DataFrame, reading: str, measure: str = "tap 1 1") -> tuple[float, float]:
