@@ -22,7 +22,7 @@ def draw(count: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.n
     y, x = y[:, :, None], x[:, None, :]
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     u, v = cos * x + sin * y, cos * y - sin * x
-    masks = np.select([(labels == k)[:, None, None] for k in range(len(NAMES))], _inside(u, v))
+    masks = np.select([(labels == k)[:, None, None] for k in range(len(NAMES))], _inside(u, v), False)
     colours = random.uniform(0, 0.5, (2, count, 1, 1, 3)) + np.array([0.5, 0.0])[:, None, None, None, None]
     ramp = 0.7 + 0.6 * (x * random.uniform(-0.3, 0.3, (count, 1, 1)) * radius[:, None, None])[..., None]
     images = np.where(masks[..., None], colours[0], colours[1] * ramp)
