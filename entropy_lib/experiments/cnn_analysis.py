@@ -62,6 +62,37 @@ def table_1(outcomes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+FITTED = ("batch", "padding", "init", "slope")
+
+
+def fit(store: Store) -> pd.DataFrame:
+    """How near unguided networks come to Table 1's accuracies without guidance, a row per choice, the best first.
+
+    `off` is the root of the mean squared difference to the printed accuracies on training and validation images
+    over the architectures that were run, after the last epoch; `train` and `validation` are the mean differences.
+    `nearest` is what `off` would be at the epoch where it is smallest.
+    """
+    trials = store.trials(EXPERIMENT)
+    free = (
+        trials[(trials.coefficient == 0) & (trials.data == "cifar10") & (trials.seed == 0)] if len(trials) else trials
+    )
+    if free.empty:
+        return free
+    curves = store.curves(EXPERIMENT).merge(free[["trial", "architecture", *FITTED]], on="trial")
+    curves = curves[curves.epoch > 0].merge(paper.table_1(), on="architecture")
+    for split in ("train", "validation"):
+        curves[split] = curves[f"{split}_accuracy"] - curves[f"base_{split}"]
+    curves["off"] = (curves.train**2 + curves.validation**2) / 2
+    means = curves.groupby([*FITTED, "epoch"])[["off", "train", "validation"]].mean()
+    means = means.assign(off=means.off**0.5, architectures=curves.groupby([*FITTED, "epoch"]).size())
+    # Choices are compared on the same networks.
+    means = means[means.architectures == means.architectures.max()].reset_index("epoch")
+    choices = means.groupby(level=list(FITTED))
+    table = means[means.epoch == means.epoch.max()].assign(nearest=choices.off.min())
+    at = choices.apply(lambda choice: choice.epoch.iloc[choice.off.argmin()])
+    return table.assign(**{"at epoch": at}).sort_values("off").reset_index()
+
+
 def _default(table: pd.DataFrame, architecture: str) -> pd.DataFrame:
     wanted = {"data": "cifar10", "layers": "first", "architecture": architecture, "protocol": PROTOCOL}
     table = plans.matching(table, wanted | PROTOCOL_VARIABLES)

@@ -1,0 +1,114 @@
+"""Table 2 beside ours, the noise that single runs hide, and what one step of descent does to a first layer."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import integrate, stats
+
+from entropy_lib import plots
+from entropy_lib.evidence import paper
+from entropy_lib.experiments.imagenette import EXPERIMENT
+from entropy_lib.models import convolutions, network
+from entropy_lib.sweep.store import Store
+
+NAMES = {"vgg16": "VGG", "resnet50": "ResNet"}
+NOT_RUN = "–"
+
+
+def table_2(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Table 2, a row for the paper and a row for ours in each of its 18 settings; accuracies on the test photographs.
+
+    Ours are means over seeds, with their number; where networks diverged it says how many.
+    """
+    real = outcomes[outcomes.scope != "quick"] if len(outcomes) else outcomes
+    rows = []
+    for (model, strategy, layers), theirs in paper.table_2().groupby(["model", "strategy", "layers"], sort=False):
+        setting = {"network": model, "strategy": strategy, "layers": layers}
+        printed = {f"λ = {c:g}": f"{a:.3f}" for c, a in zip(theirs.coefficient, theirs.accuracy, strict=True)}
+        rows.append(setting | {"whose": "paper"} | printed)
+        ours = real
+        if len(real):
+            same = real.architecture.map(NAMES).eq(model) & real.layers.eq(layers.lower()) & real.strategy.eq(strategy)
+            ours = real[same]
+        cells = {name: _cell(ours, c) for name, c in zip(printed, theirs.coefficient, strict=True)}
+        rows.append(setting | {"whose": "ours"} | cells)
+    return pd.DataFrame(rows)
+
+
+def _cell(ours: pd.DataFrame, coefficient: float) -> str:
+    ours = ours[ours.coefficient == coefficient] if len(ours) else ours
+    if ours.empty:
+        return NOT_RUN
+    kept = ours[~ours.diverged]
+    mean = f"{kept.test_accuracy.mean():.3f} ({len(kept)})" if len(kept) else ""
+    lost = f"{ours.diverged.sum()} diverged" if ours.diverged.any() else ""
+    return ", ".join(filter(None, [mean, lost]))
+
+
+def noise(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The spread of unguided networks over seeds, and what the best of six such networks gains by chance."""
+    free = outcomes[outcomes.coefficient == 0].drop_duplicates("trial")
+    rows = []
+    for (architecture, strategy), group in free.groupby(["architecture", "strategy"]):
+        if len(group) > 1:
+            spread = group.test_accuracy.std()
+            rows.append({"network": NAMES[architecture], "strategy": strategy, "seeds": len(group)})
+            rows[-1] |= {"mean": group.test_accuracy.mean(), "standard deviation": spread}
+            rows[-1] |= {"difference of two": spread * 2**0.5, "best of six by chance": spread * best_of(6)}
+    return pd.DataFrame(rows)
+
+
+def best_of(count: int) -> float:
+    """Expected largest of `count` standard normal numbers, ∫ x dΦ(x)^count."""
+    return integrate.quad(lambda x: x * count * stats.norm.pdf(x) * stats.norm.cdf(x) ** (count - 1), -10, 10)[0]
+
+
+def gains(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy with λ minus that of the unguided network of the same seed, a row per cell and λ."""
+    rows = []
+    for cell, group in outcomes.groupby("cell", sort=False):
+        wide = group[~group.diverged].pivot(index="seed", columns="coefficient", values="test_accuracy")
+        for c in wide.columns.drop(0.0, errors="ignore"):
+            differences = (wide[c] - wide[0.0]).dropna() if 0.0 in wide else pd.Series()
+            rows.append({"cell": cell, "coefficient": c, "gain": differences.mean(), "seeds": len(differences)})
+    return pd.DataFrame(rows)
+
+
+def curves_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
+    """Accuracy on validation by epoch, a panel for each network and placement, a line for each λ (mean over seeds)."""
+    cells = list(outcomes.cell.unique())
+    figure, panels = plt.subplots(1, len(cells), figsize=(3.6 * max(2, len(cells)), 3.2), sharey=True, squeeze=False)
+    curves = store.curves(EXPERIMENT)
+    colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
+    for panel, cell in zip(panels[0], cells, strict=False):
+        shown = outcomes[outcomes.cell == cell]
+        for c, group in shown.groupby("coefficient"):
+            label = plots.coefficient_label(c) + (", diverged" if group.diverged.all() else "")
+            lines = curves[curves.trial.isin(group.trial)].groupby("epoch").validation_accuracy.mean()
+            panel.plot(lines, color=colours[c], label=label, linestyle=":" if group.diverged.all() else "-")
+        panel.set(xlabel="epoch", title=cell)
+        panel.legend(fontsize=8)
+    panels[0][0].set_ylabel("accuracy on validation")
+    return figure
+
+
+def first_steps(
+    architecture: str, image: int, width: float, rate: float, eps: float, coefficients: tuple[float, ...]
+) -> pd.DataFrame:
+    """How far the first step of gradient descent throws the first taps of an untrained network's first layer.
+
+    A step is rate x λ / (|c11| + ε)² from Eq. 25, summed over filters as printed, and this divided by the number
+    of filters when the loss is their mean.
+    """
+    kernel = next(iter(convolutions(network(architecture, 10, image, width)).values())).weight.detach()
+    taps = kernel[..., 0, 0].abs().flatten().double().numpy()
+    rows = []
+    for c in coefficients:
+        step = rate * c / (taps + eps) ** 2
+        rows.append({"λ": c, "median step": np.median(step), "largest step": step.max()})
+        rows[-1] |= {
+            "steps longer than the tap": (step > taps).mean(),
+            "largest step of the mean": step.max() / len(taps),
+        }
+    return pd.DataFrame(rows)
