@@ -1,5 +1,7 @@
 """The classifiers of Section 5.3: the network, the loss inside the loop, and what records make of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -133,3 +135,59 @@ def test_gains_and_table_1_pair_by_seed_choose_on_validation_and_judge_on_test()
     assert (row["λ"], row["seeds"]) == ("0.1", "4")  # best on validation, though worse on test
     assert row["gain, test"] == pytest.approx(-0.0095) and row["gain, the paper's way"] == pytest.approx(0.02)
     assert (analysis.table_1(pd.DataFrame()).seeds == analysis.NOT_RUN).all()
+
+
+def results(rng, shift, seeds=5, coefficients=cnn.COEFFICIENTS):
+    rows = [
+        {"seed": seed, "coefficient": c, "validation_accuracy": rng.normal(0.6, 0.01) + shift * (c == 0.1)}
+        for seed in range(seeds)
+        for c in coefficients
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_shuffled_labels_find_what_the_choice_of_the_best_finds_by_chance():
+    from scipy import stats
+
+    rng = np.random.default_rng(2)
+    table = results(rng, 0.0)
+    found = analysis.relabelled(table)
+    groups = {c: group.validation_accuracy for c, group in table.groupby("coefficient")}
+    t = max(stats.ttest_ind(groups[c], groups[0.0]).statistic for c in groups if c)
+    assert found.found == pytest.approx(t) and found.printed == pytest.approx(stats.t.sf(t, 8))
+    # Over many made-up experiments without an effect, the honest p-value is uniform and the printed one is not.
+    many = [analysis.relabelled(results(rng, 0.0), draws=300) for _ in range(300)]
+    honest, printed = ([row[name] for row in many] for name in ("honest", "printed"))
+    assert np.mean(np.array(honest) < 0.05) < 0.1 < np.mean(np.array(printed) < 0.05)
+    assert np.mean([row["false positives"] for row in many]) == pytest.approx(
+        np.mean(np.array(printed) < 0.05), abs=0.05
+    )
+    clear = analysis.relabelled(results(rng, 0.1))
+    assert clear.honest < 0.01
+
+
+def test_the_fit_takes_the_choice_that_is_nearest_to_table_1(tmp_path):
+    from entropy_lib.evidence import paper
+    from entropy_lib.sweep.store import StackResult
+
+    printed = paper.table_1().set_index("architecture")
+    store, provenance = Store(tmp_path), {"library": "", "source": "", "python": "", "torch": "", "device": ""}
+    provenance |= {"threads": 1, "started": "", "wall_seconds": 1.0}
+    for batch, away in ((32, 0.01), (128, 0.04)):
+        for name in ("[32]", "[32, 32]"):
+            plan = cnn.Plan("digits", (name,), 1, 2, (0.0,), protocol={"batch": batch, "padding": "same"})
+            trial = replace(plan.trials()[0], data="cifar10")
+            rows = [
+                {"trial": trial.id, "epoch": epoch}
+                | {"train_accuracy": printed.base_train[name] + away, "train_loss": 1.0}
+                # At epoch 1 the second choice is nearer, at the end the first.
+                | {"validation_accuracy": printed.base_validation[name] - (away if epoch == 2 else 0.05 - away)}
+                for epoch in range(3)
+            ]
+            store.write([trial], StackResult(pd.DataFrame(rows)), [("reduced", "x")], provenance)
+    table = analysis.fit(store)
+    assert table.batch.tolist() == [32, 128] and table.architectures.tolist() == [2, 2]
+    assert table.off.tolist() == pytest.approx([0.01, 0.04]) and table["at epoch"].tolist() == [2, 1]
+    assert table.nearest[1] == pytest.approx(((0.04**2 + 0.01**2) / 2) ** 0.5)
+    assert table.train.tolist() == pytest.approx([0.01, 0.04]) and table.validation[0] == pytest.approx(-0.01)
+    assert analysis.fit(Store(tmp_path / "empty")).empty

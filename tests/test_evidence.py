@@ -385,3 +385,29 @@ def test_a_claim_on_speed_is_decided_by_the_benchmark(tmp_path, ratios, status):
         "x", "5.2", "", "", "empirical", "", "", {"kind": "benchmark", "column": "plain_ratio", "threshold": 1.1}
     )
     assert decide(claim, Store(tmp_path)).status == status
+
+
+@pytest.mark.parametrize(("gain", "status"), [(0.02, "holds"), (-0.02, "fails"), (0.0, "undecided")])
+def test_a_difference_of_gains_pairs_seeds_across_data_sets(monkeypatch, gain, status):
+    rng = np.random.default_rng(1)
+    rows = [
+        {"experiment": "cnn", "data": data, "scope": "reduced", "deviation": "copies", "protocol": cnn.PROTOCOL}
+        | cnn.PROTOCOL_VARIABLES
+        | {"architecture": architecture, "layers": layers, "coefficient": c, "seed": seed, "diverged": False}
+        # λ = 0.1 is best on validation, whatever the test says of λ = 1.
+        | {"validation_accuracy": 0.5 + 0.1 * (c == 0.1)}
+        | {"test_accuracy": 0.5 + seed / 10 + noise + c * (c == 1) + (c == 0.1) * gain * (data == "cifar10")}
+        for data, architecture in (("cifar10", "[32]"), ("cifar10", "[64]"), ("mnist", "[32, 32]"))
+        for layers in ("first", "all")
+        for seed, noise in enumerate(rng.normal(0, 1e-3, 5))
+        for c in (0.0, 0.1, 1.0)
+    ]
+    for row in rows:  # so that differences have a spread
+        row["test_accuracy"] += rng.normal(0, 1e-4)
+    monkeypatch.setattr(cnn, "outcomes", lambda store: pd.DataFrame(rows))
+    ledger_module._outcomes.cache_clear()
+    claim = {claim.id: claim for claim in load_claims(ROOT / "claims.yml")}["need-for-dimension"]
+    verdict = decide(claim, Store("nowhere"))
+    ledger_module._outcomes.cache_clear()
+    assert verdict.status == status and verdict.effect == pytest.approx(gain, abs=1e-3)
+    assert verdict.scope.startswith("reduced (5 of 10 seeds, 2 of 9 architectures")

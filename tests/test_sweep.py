@@ -475,3 +475,20 @@ def test_inverse_of_a_singular_matrix_is_not_finite():
     matrix = torch.stack([torch.zeros(3, 3), torch.eye(3)])
     found = inverse(matrix)
     assert not found[0].isfinite().any() and torch.equal(found[1], torch.eye(3))
+
+
+def test_an_unguided_network_stands_beside_every_placement_that_shares_its_settings():
+    from entropy_lib.experiments import plans
+
+    rows = [
+        ("a", 0.0, "none", 1),
+        ("b", 0.1, "first", 1),
+        ("c", 0.1, "all", 1),
+        ("d", 0.0, "none", 2),
+        ("e", 1.0, "all", 3),
+    ]
+    table = pd.DataFrame(rows, columns=["trial", "coefficient", "layers", "batch"])
+    found = plans.with_partners(table, ["layers"], ["batch"])
+    assert sorted(zip(found.trial, found.layers, strict=True)) == [
+        ("a", "all"), ("a", "first"), ("b", "first"), ("c", "all"), ("d", "none"), ("e", "all"),
+    ]  # fmt: skip

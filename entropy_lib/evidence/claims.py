@@ -226,6 +226,40 @@ def _fewer_dimensions(store: Store, experiment: str, data: str, measure: str) ->
     return _over_cells(cells, "below", 0.0, "any", frame, _not_tested(experiment, data))
 
 
+def _gain_difference(store: Store, experiment: str, data: list[str], measure: str, choose_by: str) -> Verdict:
+    """The gain on one data set minus that on another, paired by seed, each with the λ that its validation split picks.
+
+    On each set the architectures that were run are averaged.
+    """
+    where = {"layers": "first"}
+    frames = [_records(store, experiment, name, where, ("architecture",)) for name in data]
+    gains = []
+    for name, frame in zip(data, frames, strict=True):
+        if frame.empty or not (frame.coefficient > 0).any():
+            return _not_tested(experiment, name)
+        by_architecture = [_chosen_gain(group, measure, choose_by) for _, group in frame.groupby("architecture")]
+        gains.append(pd.concat(by_architecture, axis=1).mean(axis=1))
+    difference = (gains[0] - gains[1]).dropna()
+    p = p_one_sided(difference.to_numpy(), 0.0, "above")
+    against = p_one_sided(difference.to_numpy(), 0.0, "below")
+    status = "holds" if p < 0.05 else "fails" if against < 0.05 else "undecided"
+    summary = effect(difference.to_numpy())
+    note = (
+        f"gain of {gains[0].mean():+.4f} on {data[0]}, of {gains[1].mean():+.4f} on {data[1]}; {len(difference)} seeds"
+    )
+    return Verdict(
+        status, f"{note}, p = {p:.2g}", summary.mean, (summary.low, summary.high), _scope(frames[0], ("architecture",))
+    )
+
+
+def _chosen_gain(group: pd.DataFrame, measure: str, choose_by: str) -> pd.Series:
+    """Paired gain by seed of the λ > 0 that is best by another measure."""
+    guided = group[group.coefficient > 0]
+    best = guided.groupby("coefficient")[choose_by].mean().idxmax()
+    by_seed = group.pivot(index="seed", columns="coefficient", values=measure)
+    return by_seed[best] - by_seed[0.0]
+
+
 def _over_cells(
     cells: list[_Cell],
     claimed: str,
@@ -420,6 +454,7 @@ _TESTS: dict[str, Callable[..., Verdict]] = {
     "signs": _signs,
     "fewer_dimensions": _fewer_dimensions,
     "benchmark": _benchmark,
+    "gain_difference": _gain_difference,
     "flow": _flow,
     "pending": _pending,
 }

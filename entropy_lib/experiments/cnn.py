@@ -203,6 +203,5 @@ def outcomes(store: Store, epoch: int | None = None) -> pd.DataFrame:
     at = curves[curves.epoch == (curves.groupby("trial").epoch.transform("max") if epoch is None else epoch)]
     diverged = ~curves.assign(finite=np.isfinite(curves.train_loss)).groupby("trial").finite.all()
     table = trials.merge(at, on="trial").assign(diverged=lambda t: t.trial.map(diverged))
-    free, bound = table[table.coefficient == 0], table[table.coefficient != 0]
-    pairs = bound[["form", "layers"]].drop_duplicates()
-    return pd.concat([bound, free.drop(columns=["form", "layers"]).merge(pairs, how="cross")], ignore_index=True)
+    same = ["data", "fingerprint", "architecture", "horizon", *(name for name in PROTOCOL_VARIABLES if name != "form")]
+    return plans.with_partners(table, ["form", "layers"], same)

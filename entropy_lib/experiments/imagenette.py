@@ -210,8 +210,6 @@ def outcomes(store: Store) -> pd.DataFrame:
         diverged = not np.isfinite(curve.train_loss).all()
         rows.append({"trial": trial, **curve.loc[stop.best_epoch], "best_epoch": stop.best_epoch, "diverged": diverged})
     table = trials.merge(pd.DataFrame(rows), on="trial")
-    free, bound = table[table.coefficient == 0], table[table.coefficient != 0]
-    pairs = bound[["architecture", "layers", "guided"]].drop_duplicates()
-    paired = free.drop(columns=["layers", "guided"]).merge(pairs, on="architecture")
-    table = pd.concat([bound, paired], ignore_index=True)
+    same = ["data", "fingerprint", "architecture", "horizon", *PROTOCOL_VARIABLES]
+    table = plans.with_partners(table, ["layers", "guided"], same)
     return table.assign(cell=table.architecture + " " + table.layers)

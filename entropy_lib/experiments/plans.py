@@ -57,3 +57,15 @@ def matching(table: pd.DataFrame, wanted: Mapping[str, object]) -> pd.DataFrame:
     for name, value in wanted.items():
         table = table[table[name].isin(value if isinstance(value, list) else [value])] if len(table) else table
     return table
+
+
+def with_partners(table: pd.DataFrame, varied: Sequence[str], same: Sequence[str]) -> pd.DataFrame:
+    """Outcomes in which an unguided network stands once beside each set of runs that it is to be paired with.
+
+    One unguided network serves every form and placement of the loss: its rows get the values of `varied` of the
+    guided networks that agree with it in `same`; where there are none it keeps its own.
+    """
+    free, bound = table[table.coefficient == 0], table[table.coefficient != 0]
+    pairs = bound[[*same, *varied]].drop_duplicates()
+    beside = free.drop(columns=list(varied)).merge(pairs, on=list(same))
+    return pd.concat([bound, beside, free[~free.trial.isin(beside.trial)]], ignore_index=True)
