@@ -6,8 +6,8 @@ Choices are made on `validation`, verdicts on `test`; nothing of either is ever 
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -26,9 +26,9 @@ class MissingData(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images `(n, channels, l, w)` and integer labels `(n,)` of each split.
+    """Images `(n, channels, l, w)` of each split, with integer labels `(n,)`, masks `(n, l, w)`, or both.
 
-    Images are numbers in [0, 1]; photographs are bytes and stay in a memory-mapped file.
+    Images are numbers in [0, 1]; photographs are bytes and stay in a memory-mapped file. Masks are bytes, 0 or 1.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Dataset:
     note: str
     deviation: str = ""  # from what the paper used
     canonical: bool = True  # the images themselves are those that the paper used
+    masks: dict[str, Tensor] = field(default_factory=dict)
 
     def flat(self, split: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
         """The images of a split as rows."""
@@ -160,11 +161,12 @@ def _jpeg_copies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shapes(side: int = 32) -> Dataset:
-    pictures, labels, _ = shapes.draw(1200, side, seed=0)
+    pictures, labels, masks = shapes.draw(1200, side, seed=0)
     parts = dict(zip(("train", "validation", "test"), torch.arange(1200).split([720, 240, 240]), strict=True))
     note = f"six kinds of shapes drawn by this library, {side} x {side} pixels in 3 colours, 720/240/240"
     images = torch.from_numpy(pictures).movedim(-1, 1)
-    return _dataset("shapes", images, torch.from_numpy(labels), parts, note, "drawn shapes", canonical=False)
+    drawn = _dataset("shapes", images, torch.from_numpy(labels), parts, note, "drawn shapes", canonical=False)
+    return replace(drawn, masks={split: torch.from_numpy(masks[index]).byte() for split, index in parts.items()})
 
 
 # Version 2 of the set: photographs for training and for the test, in ten classes.
@@ -216,7 +218,80 @@ def _classes(part: Path, count: int) -> list[tuple[Path, int]]:
     return found
 
 
-_LOADERS = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "shapes": _shapes, "imagenette": _imagenette}
+# As many as the paper trained on; of these the last tenth, and no more than this, are kept for choices.
+_COCO_TRAINED, _COCO_KEPT = 60_000, 5_000
+
+
+def _coco(side: int = 96) -> Dataset:
+    """Photographs of COCO 2017 with the union of their annotated objects as masks, in `CocoDetection`'s layout."""
+    root = folder() / "coco" if (folder() / "coco").is_dir() else folder() / "coco-mini"
+    train, test = (_coco_part(root, part, side) for part in ("train2017", "val2017"))
+    total = min(len(train[0]), _COCO_TRAINED)
+    kept = min(total // 10, _COCO_KEPT)
+    images, masks = ((train[k][:total], test[k]) for k in (0, 1))
+    cut = {"train": (0, slice(total - kept)), "validation": (0, slice(total - kept, None)), "test": (1, slice(None))}
+    whole = total == _COCO_TRAINED
+    what = "COCO 2017" if whole else f"{total + len(test[0]):,} photographs of COCO 2017"
+    return Dataset(
+        "coco",
+        {split: torch.from_numpy(images[k][part]).movedim(-1, 1) for split, (k, part) in cut.items()},
+        {},
+        digest(*(array.reshape(-1).data for array in (*images, *masks))),
+        f"{what}, {side} x {side} pixels in 3 colours, {total - kept:,}/{kept:,}/{len(test[0]):,}; "
+        "a mask is the union of the annotated objects",
+        f"{what}, {side} pixels, trained on {total - kept:,}, tested on {len(test[0]):,}",
+        canonical=whole,
+        masks={split: torch.from_numpy(masks[k][part]) for split, (k, part) in cut.items()},
+    )
+
+
+def _coco_part(root: Path, part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images `(n, side, side, 3)` and masks `(n, side, side)` of a part, by the number of the photograph.
+
+    Raises:
+        MissingData: the annotations or the photographs are not there.
+        ValueError: an annotation file that is none, or a photograph that cannot be read.
+    """
+    listed = root / "annotations" / f"instances_{part}.json"
+    remedy = "unpack COCO's 2017 train, val and annotation archives (https://cocodataset.org/#download) there"
+    if not listed.exists():
+        raise MissingData(f"COCO is not in {folder()} (set by ENTROPY_DATA), there is no {listed}; {remedy}")
+    from pycocotools.coco import COCO
+
+    with redirect_stdout(io.StringIO()):  # it prints its progress
+        try:
+            coco = COCO(listed)
+        except (ValueError, KeyError, AssertionError) as error:
+            raise ValueError(f"{listed} is damaged or holds no annotations ({error}); {remedy}") from error
+    numbers = sorted(coco.imgs)
+    paths = [root / part / coco.imgs[number]["file_name"] for number in numbers]
+    if missing := [path for path in paths if not path.exists()]:
+        raise MissingData(f"{len(missing):,} of {len(paths):,} photographs are missing, such as {missing[0]}; {remedy}")
+
+    def mask(row: int) -> np.ndarray:
+        from PIL import Image
+
+        about, objects = coco.imgs[numbers[row]], coco.imgToAnns[numbers[row]]
+        union = np.zeros((about["height"], about["width"]), bool)
+        for one in objects:
+            if not one["iscrowd"]:
+                union |= coco.annToMask(one).astype(bool)
+        return photographs.fitted(Image.fromarray(union.astype(np.uint8) * 255), side) >= 128
+
+    name = f"coco-{part}-{side}-{digest(listed.read_bytes())}"
+    return photographs.squares(f"coco-{part}", paths, side), photographs.cached(
+        f"{name}-masks", (len(paths), side, side), mask
+    )
+
+
+_LOADERS = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "cifar10": _cifar10,
+    "shapes": _shapes,
+    "imagenette": _imagenette,
+    "coco": _coco,
+}
 _FETCHED = {"mnist": ("MNIST", {}), "cifar10": ("CIFAR10", {}), "imagenette": ("Imagenette", {"size": "160px"})}
 
 

@@ -1,14 +1,18 @@
 """Photographs decoded and resized once, then read from one memory-mapped file."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from entropy_lib.files import digest, write_atomically
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def cache_folder() -> Path:
@@ -25,21 +29,25 @@ def squares(name: str, paths: Sequence[Path], side: int) -> np.ndarray:
     Raises:
         ValueError: a file that is no picture or is damaged; it is named.
     """
-    listing = digest(*(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in paths))
-    kept = cache_folder() / f"{name}-{side}-{listing}.npy"
+    key = digest(*(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in paths))
+    return cached(f"{name}-{side}-{key}", (len(paths), side, side, 3), lambda row: square(paths[row], side))
+
+
+def cached(name: str, shape: tuple[int, ...], make: Callable[[int], np.ndarray]) -> np.ndarray:
+    """An array of bytes whose rows are made once and then read from a memory-mapped file of this name."""
+    kept = cache_folder() / f"{name}.npy"
+
+    def fill(temporary: Path) -> None:
+        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        with ThreadPoolExecutor() as threads:  # PIL decodes without holding Python's lock
+            rows = tqdm(threads.map(make, range(len(array))), name, len(array), unit="image", disable=None)
+            for number, row in enumerate(rows):
+                array[number] = row
+        array.flush()
+
     if not kept.exists():
-        write_atomically(kept, lambda temporary: _decode(temporary, paths, side))
+        write_atomically(kept, fill)
     return np.load(kept, mmap_mode="c")
-
-
-def _decode(file: Path, paths: Sequence[Path], side: int) -> None:
-    shape = (len(paths), side, side, 3)
-    array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    with ThreadPoolExecutor() as threads:  # PIL decodes without holding Python's lock
-        pictures = threads.map(lambda path: square(path, side), paths)
-        for row, picture in enumerate(tqdm(pictures, "decoding photographs", len(paths), unit="image", disable=None)):
-            array[row] = picture
-    array.flush()
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -56,10 +64,17 @@ def square(path: Path, side: int) -> np.ndarray:
     Raises:
         ValueError: the file is no picture or is damaged.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with Image.open(path) as picture:
-            return np.asarray(ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.BILINEAR))
+            return fitted(picture.convert("RGB"), side)
     except OSError as error:
         raise ValueError(f"the photograph {path} cannot be read ({error}); fetch it again") from error
+
+
+def fitted(picture: "Image.Image", side: int) -> np.ndarray:
+    """A picture cut to a square about its centre and resized."""
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.fit(picture, (side, side), Image.Resampling.BILINEAR))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from entropy_lib.experiments import autoencoder, cnn, flow, imagenette
+from entropy_lib.experiments import autoencoder, cnn, flow, imagenette, unet
 from entropy_lib.sweep.store import Store
 
 ROOT = Path(__file__).parents[2]
 
-EXPERIMENTS = {"autoencoder": autoencoder, "cnn": cnn, "flow": flow, "imagenette": imagenette}
+EXPERIMENTS = {"autoencoder": autoencoder, "cnn": cnn, "flow": flow, "imagenette": imagenette, "unet": unet}
 
 
 def store_for(profile: str, folder: Path | None = None) -> Store:

@@ -92,13 +92,13 @@ def measure(architecture: str, kernels: dict[str, Tensor], image: int, device: s
     rows = [
         {"layer": number, "name": name, "out": len(kernel), "in": kernel.shape[1], "side": kernel.shape[-1], **row}
         for number, (name, kernel) in enumerate(kernels.items(), start=1)
-        for row in _layer(kernel.to(device), sizes[name])
+        for row in layer(kernel.to(device), sizes[name])
     ]
     return pd.DataFrame(rows)
 
 
-def _layer(kernel: Tensor, size: tuple[int, int]) -> Iterator[dict]:
-    """A box for every measure and reading of one layer."""
+def layer(kernel: Tensor, size: tuple[int, int]) -> Iterator[dict]:
+    """A box for every measure and reading of one kernel `(out, in, p, q)` on a map of this size."""
     logs = kernel.abs().log().cpu().double().numpy()
     p, q = kernel.shape[-2:]
     for k, m in [(k, m) for k in range(p) for m in range(q)] if p * q <= 9 else [(0, 0)]:

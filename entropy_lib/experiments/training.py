@@ -1,5 +1,6 @@
 """Training one network with guided kernels: the loop that the convolutional experiments share."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isnan
@@ -16,7 +17,6 @@ from entropy_lib.sweep.trial import Trial
 
 # Of the code as it was loaded; a checkpoint of another is not taken up.
 _SOURCE = source_hash()
-_SCORED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Training:
     augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     schedule: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None  # on the accuracy on validation
     bfloat16: bool = False
+    scored_at_once: int = 500
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
@@ -97,7 +98,11 @@ class Training:
         return pd.DataFrame(rows).assign(trial=self.trial.id, epoch=range(len(rows)))
 
     def _epoch(self) -> dict[str, float]:
-        """One pass over the images; scores are of the steps as they were taken, as a framework reports them."""
+        """One pass over the images; scores are of the steps as they were taken, as a framework reports them.
+
+        `seconds` is what the pass took, without what is measured at its end.
+        """
+        started = time.perf_counter()
         self.model.train()
         images, targets = self.splits["train"]
         order = torch.randperm(len(images), generator=self.shuffle).to(images.device)
@@ -112,7 +117,8 @@ class Training:
             (self.task.error(outputs, wanted) + self.entropy()).backward()
             self.optimiser.step()
             _add(totals, self.task.scores(outputs.detach(), wanted))
-        return {f"train_{name}": float(total) / (len(steps) * self.batch) for name, total in totals.items()}
+        means = {f"train_{name}": float(total) / (len(steps) * self.batch) for name, total in totals.items()}
+        return {**means, "seconds": time.perf_counter() - started}
 
     def _batch(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return self.prepare(images.to(self.device).movedim(-1, 1)), targets.to(self.device)
@@ -139,7 +145,7 @@ class Training:
         self.model.eval()
         images, targets = self.splits[split]
         totals: dict[str, Tensor] = {}
-        for some, wanted in zip(images.split(_SCORED_AT_ONCE), targets.split(_SCORED_AT_ONCE), strict=True):
+        for some, wanted in zip(images.split(self.scored_at_once), targets.split(self.scored_at_once), strict=True):
             batch, wanted = self._batch(some, wanted)
             _add(totals, self.task.scores(self._outputs(batch), wanted))
         return {f"{split}_{name}": float(total) / len(images) for name, total in totals.items()}

@@ -1,0 +1,172 @@
+"""Section 5.5: the U-Net, its numbering, its scores, and COCO's masks."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import accuracy_score, jaccard_score
+from torch import nn
+
+from entropy_lib import data
+from entropy_lib.experiments import unet
+from entropy_lib.models import UNet, convolutions
+from entropy_lib.sweep.run import run
+from entropy_lib.sweep.store import Store
+
+SMALL = {"image": 32, "channels": 2, "precision": "float32", "batch": 120}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENTROPY_CACHE", str(tmp_path / "cache"))
+
+
+def trials(*coefficients, layers=unet.FED_UP, horizon=2, **protocol):
+    return unet.Plan("shapes", layers, 1, horizon, coefficients, SMALL | protocol).trials()
+
+
+def test_the_numbers_of_fig_9_are_those_of_the_convolutions_in_keras_list():
+    going_down, going_up = ["conv", "conv", "halving", "dropout"], ["doubling", "joining", "dropout", "conv", "conv"]
+    listed = ["input", "scaling", *4 * going_down, "conv", "conv", *4 * going_up, "conv"]
+    assert [number for number, kind in enumerate(listed) if kind == "conv"] == sorted(unet.LAYERS)
+    before_doublings = [number for number, kind in enumerate(listed[1:]) if kind == "doubling"]
+    assert before_doublings == [19, 24, 29, 34]
+    model = UNet(2)
+    assert set(unet.LAYERS.values()) == set(convolutions(model))
+    shapes = [kernel.shape[:2] for kernel in unet.guided(model, unet.FED_UP)]
+    assert shapes == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
+
+
+def test_the_layers_run_in_the_order_of_their_numbers():
+    model, seen = UNet(2), []
+    for number, name in unet.LAYERS.items():
+        model.get_submodule(name).register_forward_hook(lambda *_, number=number: seen.append(number))
+    assert model(torch.rand(2, 3, 32, 48)).shape == (2, 1, 32, 48)
+    assert seen == sorted(unet.LAYERS)
+
+
+def test_skip_connections_carry_the_second_convolution_of_each_block():
+    """With everything above a block's halving cut off, the output still depends on that block through its skip."""
+    model, kept = UNet(2), {}
+    for block in range(4):
+        model.down[block].register_forward_hook(lambda m, i, o, block=block: kept.__setitem__(block, o))
+    nn.init.zeros_(model.up[-1].weight)  # nothing from below reaches the last joining
+    output = model(torch.rand(1, 3, 32, 32))
+    gradients = torch.autograd.grad(output.sum(), [kept[block] for block in range(4)], allow_unused=True)
+    assert gradients[0].abs().max() > 0
+    assert all(gradient is None or gradient.abs().max() == 0 for gradient in gradients[1:])
+
+
+def test_scores_are_those_of_scikit_learn():
+    random = torch.Generator().manual_seed(0)
+    outputs, masks = torch.rand(5, 1, 9, 7, generator=random), torch.rand(5, 9, 7, generator=random) > 0.7
+    outputs[3], masks[3] = 0.0, False  # neither has a pixel
+    found = unet.scores(outputs, masks.byte())
+    for k in range(5):
+        predicted, true = (outputs[k, 0] > 0.5).flatten().numpy(), masks[k].flatten().numpy()
+        assert found["accuracy"][k] == pytest.approx(accuracy_score(true, predicted))
+        assert found["iou"][k] == pytest.approx(jaccard_score(true, predicted, zero_division=1.0))
+    everything = jaccard_score(masks.flatten().numpy(), (outputs > 0.5).flatten().numpy())
+    assert float(found["intersection"].sum() / found["union"].sum()) == pytest.approx(everything)
+    loss = nn.functional.mse_loss(outputs[:, 0], masks.float())
+    assert float(found["loss"].mean()) == pytest.approx(float(loss))
+
+
+def test_a_record_keeps_curves_masks_and_the_flow_before_and_after(tmp_path):
+    store, stack = Store(tmp_path / "records"), [*trials(0.0, 0.1), *trials(0.1, layers="2")]
+    run(stack, unet.train_stack, store, unet.stack_by, unet.scope, progress=False)
+    assert store.validate() == []
+    table = unet.outcomes(store)
+    assert sorted(zip(table.coefficient, table.layers, strict=True)) == [
+        (0.0, "19,24,29,34,39"), (0.0, "2"), (0.1, "19,24,29,34,39"), (0.1, "2"),
+    ]  # fmt: skip
+    assert (table.stopping_epoch == 2).all() and table.censored.all() and not table.diverged.any()
+    assert (table.test_pooled_iou == table.test_intersection / table.test_union).all()
+    assert (table.training_seconds > 0).all()
+    for row in table.itertuples():
+        kept = store.artefacts(row.file, "unet")
+        boxes, masks = kept[f"{row.trial}-flow"], kept[f"{row.trial}-masks"]
+        assert boxes.shape == (2, 19, 3, 8) and masks.shape == (unet.SHOWN, 32, 32)
+        kernel = UNet(2, seed=0).down[0][0].weight.detach()[..., 0, 0].abs().log()
+        assert boxes[0, 0, 0, 0] == pytest.approx(float(kernel.mean()), rel=1e-4)
+        assert (boxes[0] != boxes[1]).any()
+
+
+def test_the_rule_of_stopping_is_the_papers(tmp_path, monkeypatch):
+    """A gain of less than 0.01 does not count; after ten epochs without one the run is stopped."""
+    from entropy_lib.sweep.store import StackResult
+
+    (trial,) = trials(0.0, horizon=14)
+    curve = unet.train_stack([trials(0.0)[0]], "cpu", lambda: None).curves
+    rows = curve.iloc[[0] * 15].assign(trial=trial.id, epoch=range(15), seconds=1.0)
+    rows["validation_loss"] = [1.0, 0.30, 0.20, *(0.195 - 0.0005 * k for k in range(12))]
+    rows["test_accuracy"] = np.arange(15) / 100
+    provenance = dict.fromkeys(("library", "source", "python", "torch", "device", "started"), "")
+    store = Store(tmp_path / "made")
+    store.write([trial], StackResult(rows), [("quick", "")], provenance | {"threads": 1, "wall_seconds": 1.0})
+    row = unet.outcomes(store).iloc[0]
+    assert (row.stopping_epoch, row.censored, row.training_seconds) == (12, False, 12.0)
+    assert row.test_accuracy == 0.12 and unet.outcomes(store, epoch=5).test_accuracy[0] == 0.05
+
+
+@pytest.fixture
+def coco(tmp_path, monkeypatch):
+    """Ten photographs to train on and two to test on, with rectangles, a triangle and a crowd as annotations."""
+    monkeypatch.setenv("ENTROPY_DATA", str(tmp_path / "data"))
+    root = tmp_path / "data" / "coco-mini"
+    (root / "annotations").mkdir(parents=True)
+    for part, count in (("train2017", 10), ("val2017", 2)):
+        (root / part).mkdir()
+        about, objects = [], []
+        for k in range(1, count + 1):
+            Image.new("RGB", (48, 48), (k, 0, 0)).save(root / part / f"{k:012}.jpg")
+            about.append({"id": k, "file_name": f"{k:012}.jpg", "width": 48, "height": 48})
+            outlines = [[4, 8, 20, 8, 20, 40, 4, 40], [10, 20, 40, 20, 40, 30, 10, 30], [30, 2, 46, 2, 46, 12]]
+            rows = [{"segmentation": [outline], "iscrowd": 0} for outline in outlines]
+            rows += [{"segmentation": {"counts": [0, 48 * 48], "size": [48, 48]}, "iscrowd": 1}]
+            rest = {"image_id": k, "category_id": 1, "area": 1.0, "bbox": [0, 0, 1, 1]}
+            objects += [{"id": 10 * k + number, **rest, **row} for number, row in enumerate(rows)]
+        listed = {"images": about, "annotations": objects, "categories": [{"id": 1, "name": "thing"}]}
+        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(listed))
+    data._loaded.cache_clear()
+    yield root
+    data._loaded.cache_clear()
+
+
+def test_masks_of_coco_are_the_union_of_pycocotools_own(coco):
+    from pycocotools.coco import COCO
+
+    found = data.load("coco", side=48)
+    assert {split: len(images) for split, images in found.images.items()} == {"train": 9, "validation": 1, "test": 2}
+    tool = COCO(coco / "annotations" / "instances_val2017.json")
+    expected = np.zeros((48, 48), bool)
+    for one in tool.loadAnns(tool.getAnnIds(imgIds=[1], iscrowd=False)):
+        expected |= tool.annToMask(one).astype(bool)
+    np.testing.assert_array_equal(found.masks["test"][0].numpy(), expected)
+    # By hand: two rectangles that overlap in 10 x 10, and half of a third, less or more its edge.
+    assert abs(int(expected.sum()) - (16 * 32 + 30 * 10 - 100 + 80)) <= 12
+    small = data.load("coco", side=24).masks["test"][0].float().mean()
+    assert float(small) == pytest.approx(expected.mean(), abs=0.02)
+    assert found.images["test"][1, 0].float().mean() == pytest.approx(2, abs=1)
+
+
+def test_an_incomplete_or_damaged_coco_is_named(coco):
+    (coco / "train2017" / f"{3:012}.jpg").unlink()
+    with pytest.raises(data.MissingData, match=r"1 of 10 photographs are missing, such as .*3\.jpg; unpack COCO"):
+        data.load("coco", side=48)
+    (coco / "annotations" / "instances_train2017.json").write_text("{")
+    with pytest.raises(ValueError, match=r"instances_train2017\.json is damaged or holds no annotations"):
+        data.load("coco", side=48)
+    (coco / "annotations" / "instances_train2017.json").unlink()
+    with pytest.raises(data.MissingData, match="COCO is not in .*https://cocodataset.org"):
+        data.load("coco", side=48)
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="layer '4' is no convolution of Fig. 9; its numbers are 2, 3, 6"):
+        unet.guided(UNet(2), "3,4")
+    with pytest.raises(KeyError, match="quick, laptop, paper"):
+        unet.grid("huge")
+    assert unet.guided(UNet(2), "none") == []
