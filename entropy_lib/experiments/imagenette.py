@@ -51,13 +51,14 @@ class Plan:
     def trials(self) -> list[Trial]:
         protocol = plans.protocol(self.protocol, PROTOCOL_VARIABLES)
         fingerprint = load(self.data, side=int(protocol["image"])).fingerprint
-        # One unguided network serves every placement.
+        # One unguided network serves every placement and form.
         cells = [("none", 0.0)] * (0.0 in self.coefficients)
         cells += [(layers, c) for layers in self.layers for c in self.coefficients if c != 0]
         return [
             Trial.of(
                 EXPERIMENT, PROTOCOL, self.data, fingerprint, seed, architecture=self.architecture, layers=layers,
-                guided=", ".join(placement(self.architecture, layers)), horizon=self.horizon, coefficient=c, **protocol,
+                guided=", ".join(placement(self.architecture, layers)), horizon=self.horizon, coefficient=c,
+                **protocol | (plans.UNGUIDED if c == 0 else {}),
             )
             for seed in range(self.seeds)
             for layers, c in cells
@@ -102,6 +103,8 @@ PROFILES = {
         Plan("imagenette", "vgg16", ("[1]", "[1,2]"), 3, 20, SHORT, _NARROW),
         Plan("imagenette", "resnet50", ("pre-skip",), 3, 20, (0.0,), _NARROW),
         Plan("imagenette", "resnet50", ("[1]", "pre-skip"), 3, 20, SHORT, _NARROW),
+        # The ε of Fig. 2, with which one step cannot throw a weight far.
+        Plan("imagenette", "vgg16", ("[1]",), 3, 20, SHORT, _NARROW | {"eps": 0.5}),
     ],
     "paper": [
         # First the noise of the unguided network, which single runs hide.
@@ -210,6 +213,7 @@ def outcomes(store: Store) -> pd.DataFrame:
         diverged = not np.isfinite(curve.train_loss).all()
         rows.append({"trial": trial, **curve.loc[stop.best_epoch], "best_epoch": stop.best_epoch, "diverged": diverged})
     table = trials.merge(pd.DataFrame(rows), on="trial")
-    same = ["data", "fingerprint", "architecture", "horizon", *PROTOCOL_VARIABLES]
-    table = plans.with_partners(table, ["layers", "guided"], same)
+    varied = ["layers", "guided", *plans.UNGUIDED]
+    same = ["data", "fingerprint", "architecture", "horizon", *(set(PROTOCOL_VARIABLES) - set(plans.UNGUIDED))]
+    table = plans.with_partners(table, varied, same)
     return table.assign(cell=table.architecture + " " + table.layers)

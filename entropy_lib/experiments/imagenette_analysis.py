@@ -8,7 +8,8 @@ from scipy import integrate, stats
 
 from entropy_lib import plots
 from entropy_lib.evidence import paper
-from entropy_lib.experiments.imagenette import EXPERIMENT
+from entropy_lib.experiments import plans
+from entropy_lib.experiments.imagenette import EXPERIMENT, PROTOCOL_VARIABLES
 from entropy_lib.models import convolutions, network
 from entropy_lib.sweep.store import Store
 
@@ -17,22 +18,24 @@ NOT_RUN = "–"
 
 
 def table_2(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Table 2, a row for the paper and a row for ours in each of its 18 settings; accuracies on the test photographs.
+    """Table 2, a row for each of its 18 settings; in each cell the paper's accuracy and, below it, ours.
 
-    Ours are means over seeds, with their number; where networks diverged it says how many.
+    Ours are means over seeds of the accuracy on test photographs, with their number; where networks diverged it
+    says how many.
     """
-    real = outcomes[outcomes.scope != "quick"] if len(outcomes) else outcomes
+    ours = plans.matching(outcomes, {"form": PROTOCOL_VARIABLES["form"], "eps": PROTOCOL_VARIABLES["eps"]})
+    ours = ours[ours.scope != "quick"] if len(ours) else ours
     rows = []
     for (model, strategy, layers), theirs in paper.table_2().groupby(["model", "strategy", "layers"], sort=False):
-        setting = {"network": model, "strategy": strategy, "layers": layers}
-        printed = {f"λ = {c:g}": f"{a:.3f}" for c, a in zip(theirs.coefficient, theirs.accuracy, strict=True)}
-        rows.append(setting | {"whose": "paper"} | printed)
-        ours = real
-        if len(real):
-            same = real.architecture.map(NAMES).eq(model) & real.layers.eq(layers.lower()) & real.strategy.eq(strategy)
-            ours = real[same]
-        cells = {name: _cell(ours, c) for name, c in zip(printed, theirs.coefficient, strict=True)}
-        rows.append(setting | {"whose": "ours"} | cells)
+        here = ours
+        if len(ours):
+            same = ours.architecture.map(NAMES).eq(model) & ours.strategy.eq(strategy)
+            here = ours[same & ours.layers.eq(layers.lower())]
+        cells = {
+            f"λ = {c:g}": f"{printed:.3f}<br>{_cell(here, c)}"
+            for c, printed in zip(theirs.coefficient, theirs.accuracy, strict=True)
+        }
+        rows.append({"network": model, "strategy": strategy, "layers": layers} | cells)
     return pd.DataFrame(rows)
 
 
@@ -93,22 +96,20 @@ def curves_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
     return figure
 
 
-def first_steps(
-    architecture: str, image: int, width: float, rate: float, eps: float, coefficients: tuple[float, ...]
-) -> pd.DataFrame:
-    """How far the first step of gradient descent throws the first taps of an untrained network's first layer.
+def first_steps(coefficients: tuple[float, ...], eps: float = 0.5) -> pd.DataFrame:
+    """How far the first step of gradient descent throws the first taps of an untrained VGG-16's first layer.
 
-    A step is rate x λ / (|c11| + ε)² from Eq. 25, summed over filters as printed, and this divided by the number
-    of filters when the loss is their mean.
+    A step is rate x λ / (|c11| + ε)² from Eq. 25, summed over the filters as printed. Beside the largest of them the
+    largest with other readings of the loss: the mean over the filters, the logarithmic form, another ε.
     """
-    kernel = next(iter(convolutions(network(architecture, 10, image, width)).values())).weight.detach()
-    taps = kernel[..., 0, 0].abs().flatten().double().numpy()
+    protocol = PROTOCOL_VARIABLES
+    model = network("vgg16", 10, protocol["image"], protocol["width"])
+    taps = next(iter(convolutions(model).values())).weight.detach()[..., 0, 0].abs().flatten().double().numpy()
     rows = []
     for c in coefficients:
-        step = rate * c / (taps + eps) ** 2
-        rows.append({"λ": c, "median step": np.median(step), "largest step": step.max()})
-        rows[-1] |= {
-            "steps longer than the tap": (step > taps).mean(),
-            "largest step of the mean": step.max() / len(taps),
-        }
+        step = protocol["rate"] * c / (taps + protocol["eps"]) ** 2
+        rows.append({"λ": c, "median tap": np.median(taps), "median step": np.median(step)})
+        rows[-1] |= {"longer than the tap": (step > taps).mean(), "largest": step.max()}
+        rows[-1] |= {"of the mean": step.max() / len(taps), "of the logarithm": protocol["rate"] * c / taps.min()}
+        rows[-1][f"with ε = {eps:g}"] = protocol["rate"] * c / (taps.min() + eps) ** 2
     return pd.DataFrame(rows)

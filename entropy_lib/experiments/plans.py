@@ -8,6 +8,9 @@ import pandas as pd
 
 from entropy_lib.sweep.trial import Trial
 
+# What an unguided network has for the form of the loss, so that it is the same trial beside every one of them.
+UNGUIDED = {"form": "none", "eps": 0.0}
+
 
 class Plan(Protocol):
     """One part of a profile, on one data set; a frozen dataclass."""

@@ -60,7 +60,7 @@ class Plan:
         return [
             Trial.of(
                 EXPERIMENT, PROTOCOL, self.data, fingerprint, seed, horizon=self.horizon, coefficient=c,
-                layers=self.layers if c else "none", **protocol,
+                layers=self.layers if c else "none", **protocol | ({} if c else plans.UNGUIDED),
             )
             for seed in range(self.seeds)
             for c in self.coefficients
@@ -217,4 +217,5 @@ def outcomes(store: Store, epoch: int | None = None) -> pd.DataFrame:
     table = trials.merge(pd.DataFrame(rows), on="trial")
     for split in ("validation", "test"):
         table[f"{split}_pooled_iou"] = table[f"{split}_intersection"] / table[f"{split}_union"]
-    return plans.with_partners(table, ["layers"], ["data", "fingerprint", "horizon", *PROTOCOL_VARIABLES])
+    same = ["data", "fingerprint", "horizon", *(set(PROTOCOL_VARIABLES) - set(plans.UNGUIDED))]
+    return plans.with_partners(table, ["layers", *plans.UNGUIDED], same)
