@@ -103,7 +103,7 @@ def test_derivations_run_with_sympy_alone(name):
     assert finished.stdout.count("✓") >= 8
 
 
-@pytest.mark.parametrize("name", THEORY + ["autoencoder", "entropy-flow", "classifiers", "imagenette"])
+@pytest.mark.parametrize("name", THEORY + ["autoencoder", "entropy-flow", "classifiers", "imagenette", "unet"])
 def test_every_chapter_has_two_exercises_with_solutions(name):
     text = (ROOT / "notebooks" / f"{name}.md").read_text()
     exercises = re.findall(r"\{exercise-start\}\n:label: (\S+)", text)

@@ -11,6 +11,7 @@ from torch import nn
 
 from entropy_lib import data
 from entropy_lib.experiments import unet
+from entropy_lib.experiments import unet_analysis as analysis
 from entropy_lib.models import UNet, convolutions
 from entropy_lib.sweep.run import run
 from entropy_lib.sweep.store import Store
@@ -170,3 +171,48 @@ def test_refusals():
     with pytest.raises(KeyError, match="quick, laptop, paper"):
         unet.grid("huge")
     assert unet.guided(UNet(2), "none") == []
+
+
+def made_store(tmp_path, layers_of_a_u: bool) -> Store:
+    """Records on COCO in which log|c11| of the layers bends upwards, or does not; the exact measure never does."""
+    store, stack, artefacts, rows = Store(tmp_path / "made"), [], {}, []
+    random = np.random.default_rng(0)
+    order = np.linspace(-1, 1, len(unet.LAYERS))
+    for seed in range(3):
+        for c in (0.0, 1e-3):
+            rest = {"horizon": 1, "coefficient": c, "layers": unet.FED_UP if c else "none"}
+            protocol = unet.PROTOCOL_VARIABLES | {"image": 96, "channels": 16, "batch": 8}
+            protocol |= {} if c else {"form": "none", "eps": 0.0}
+            trial = unet.Trial.of("unet", unet.PROTOCOL, "coco", "f", seed, **rest, **protocol)
+            stack.append(trial)
+            boxes = random.normal(0, 0.05, (2, len(unet.LAYERS), 3, len(unet.FIELDS)))
+            boxes[:, :, 0, 0] += 2 * order**2 if layers_of_a_u else 2 * order
+            artefacts[f"{trial.id}-flow"] = boxes
+            values = dict.fromkeys(("train_loss", "validation_loss", "seconds", "test_accuracy", "test_iou"), 0.5)
+            values |= dict.fromkeys(
+                (f"{s}_{m}" for s in ("validation", "test") for m in ("intersection", "union")), 1.0
+            )
+            rows += [{"trial": trial.id, "epoch": epoch} | values for epoch in (0, 1)]
+    provenance = dict.fromkeys(("library", "source", "python", "torch", "device", "started"), "")
+    scopes = [("reduced", "few photographs")] * len(stack)
+    result = unet.StackResult(unet.pd.DataFrame(rows), artefacts)
+    store.write(stack, result, scopes, provenance | {"threads": 1, "wall_seconds": 1.0})
+    return store
+
+
+@pytest.mark.parametrize(("layers_of_a_u", "status"), [(True, "partly"), (False, "fails")])
+def test_a_u_is_a_parabola_that_bends_upwards_by_both_measures(tmp_path, layers_of_a_u, status):
+    from pathlib import Path
+
+    from entropy_lib.evidence.claims import decide, load_claims
+
+    claim = {claim.id: claim for claim in load_claims(Path(__file__).parents[1] / "claims.yml")}["flow-unet"]
+    store = made_store(tmp_path, layers_of_a_u)
+    verdict = decide(claim, store)
+    assert verdict.status == status and verdict.scope == "reduced (few photographs)"
+    assert verdict.effect == pytest.approx(2 if layers_of_a_u else 0, abs=0.1)
+    assert decide(claim, Store(tmp_path / "none")).status == "not tested"
+    table = analysis.table_3(unet.outcomes(store)).set_index("λ")
+    assert table.seeds[0.0] == "3" and table.seeds[0.1] == "none" and table.accuracy[1e-3] == 0.5
+    assert table.epochs[0.0] == "1.0 (not all stopped)"
+    assert analysis.spread(unet.outcomes(store)).seeds.tolist() == [3, 3]

@@ -20,7 +20,7 @@ from scipy import stats
 
 from entropy_lib.evidence import mathematics, paper, reanalysis
 from entropy_lib.evidence.statistics import detectable, effect, holm, p_one_sided, sign_table
-from entropy_lib.experiments import EXPERIMENTS, flow_analysis, plans
+from entropy_lib.experiments import EXPERIMENTS, flow_analysis, plans, unet_analysis
 from entropy_lib.sweep.store import Store
 
 VERDICTS = ("holds", "partly", "fails", "undecided", "not tested")
@@ -62,7 +62,6 @@ class Verdict:
 
 
 # The paper's replications, to say how a record's set of seeds compares.
-PAPER_SEEDS = 10
 
 
 def load_claims(path: Path) -> list[Claim]:
@@ -366,7 +365,7 @@ def _spread(store: Store, experiment: str, data: str, measure: str, threshold: f
     cells = [cell for cell in groups if len(cell) >= 3 and cell.notna().all()]
     if not cells:
         return Verdict("undecided", "no cell has three seeds yet", scope=_scope(frame))
-    width = stats.t.ppf(0.975, PAPER_SEEDS - 1) / np.sqrt(PAPER_SEEDS)
+    width = stats.t.ppf(0.975, _paper_seeds(frame) - 1) / np.sqrt(_paper_seeds(frame))
     relative = np.array([width * cell.std() / abs(cell.mean()) for cell in cells])
     share = float((relative < threshold).mean())
     status = "holds" if share >= 0.9 else "partly" if share >= 0.5 else "fails"
@@ -393,7 +392,7 @@ def _signs(
             return Verdict("not tested", "needs every λ and at least two seeds", scope=_scope(frame))
         ours = sign_table({c: group[measure].to_numpy() for c, group in groups.items()})
         late = {c: _censored(group, measure).any() for c, group in groups.items()}
-        few = min(map(len, groups.values())) < PAPER_SEEDS
+        few = min(map(len, groups.values())) < _paper_seeds(frame)
         for a in theirs.index:
             for b in theirs.columns.drop(a):
                 total += 1
@@ -440,6 +439,23 @@ def _flow(store: Store, check: str) -> Verdict:
     return Verdict(status, note, size, scope=f"paper ({deviation})" if deviation else "paper")
 
 
+def _unet_flow(store: Store, where: dict) -> Verdict:
+    """A U over the layers of trained U-Nets: a parabola that bends upwards, p < 0.05, by log|c11| and exactly."""
+    by = ("layers",)
+    frame = _records(store, "unet", "coco", where, by)
+    free = frame[frame.coefficient == 0] if len(frame) else frame
+    if free.empty:
+        return _not_tested("unet", "coco")
+    means = unet_analysis.flow_table(store, free, "after")
+    bends = {measure: unet_analysis.curvature(means[unet_analysis.LABELS[measure]]) for measure in ("tap 1 1", "exact")}
+    bent = [bend > 0 and p < 0.05 for bend, p in bends.values()]
+    note = "; ".join(
+        f"{unet_analysis.LABELS[measure]}: {bend:+.2f}, p = {p:.1g}" for measure, (bend, p) in bends.items()
+    )
+    status = "holds" if all(bent) else "partly" if any(bent) else "fails"
+    return Verdict(status, note, bends["tap 1 1"][0], scope=_scope(free, by, where))
+
+
 def _pending(store: Store, experiment: str, rule: str) -> Verdict:
     """A claim whose experiment has no records; `rule` is the decision rule, fixed now."""
     return Verdict("not tested", f"the experiment {experiment!r} is not part of the book yet; rule: {rule}")
@@ -456,6 +472,7 @@ _TESTS: dict[str, Callable[..., Verdict]] = {
     "benchmark": _benchmark,
     "gain_difference": _gain_difference,
     "flow": _flow,
+    "unet_flow": _unet_flow,
     "pending": _pending,
 }
 
@@ -491,14 +508,18 @@ def _outcomes(experiment: str, root: Path, files: tuple[str, ...]) -> pd.DataFra
 def _scope(frame: pd.DataFrame, by: tuple[str, ...] = ("latent",), where: dict | None = None) -> str:
     """`paper` with all of the paper's replications, else `reduced` with what is missing; then the deviations."""
     missing = []
-    seeds = frame.groupby([*by, "coefficient"]).seed.nunique().min()
-    if seeds < PAPER_SEEDS:
-        missing.append(f"{seeds} of {PAPER_SEEDS} seeds")
+    seeds, wanted = frame.groupby([*by, "coefficient"]).seed.nunique().min(), _paper_seeds(frame)
+    if seeds < wanted:
+        missing.append(f"{seeds} of {wanted} seeds")
     missing += _missing_cells(frame, where)
     deviations = "; ".join(sorted(frame.deviation.unique()))
     if missing or (frame.scope == "reduced").any():
         return f"reduced ({', '.join([*missing, deviations])})"
     return f"paper ({deviations})" if deviations else "paper"
+
+
+def _paper_seeds(frame: pd.DataFrame) -> int:
+    return EXPERIMENTS[frame.experiment.iloc[0]].PAPER_SEEDS
 
 
 def _missing_cells(frame: pd.DataFrame, where: dict | None = None) -> list[str]:

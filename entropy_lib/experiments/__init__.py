@@ -1,7 +1,8 @@
 """One module per experiment section of the paper, found here by name.
 
 Each offers `grid(profile, data, seeds)`, `train_stack`, `stack_by`, `scope`, `outcomes` and `PROFILES`; where
-claims compare guided with unguided networks, also `PROTOCOL`, `PROTOCOL_VARIABLES` and `PAPER_CELLS`.
+claims compare guided with unguided networks, also `PROTOCOL`, `PROTOCOL_VARIABLES`, `PAPER_CELLS`
+and `PAPER_SEEDS`.
 """
 
 import os

@@ -28,6 +28,7 @@ PROTOCOL = 1
 PAPER_LATENTS = tuple(range(20, 261, 40))
 # What a claim ranges over, and its name in the plural.
 PAPER_CELLS = {"latent": ("latent dimensions", PAPER_LATENTS)}
+PAPER_SEEDS = 10
 FORMS = ("log", "reciprocal", "live", "gram", "decay")
 PROTOCOL_VARIABLES = {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3}
 # "Effective minima" for the claim of Section 5.2: what the unguided network reaches in this many epochs.

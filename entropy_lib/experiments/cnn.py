@@ -28,6 +28,7 @@ PROTOCOL_VARIABLES = {
 ARCHITECTURES = tuple(str([width] * depth) for depth in (1, 2, 3) for width in (32, 64, 128))
 # What a claim ranges over, and its name in the plural.
 PAPER_CELLS = {"architecture": ("architectures", ARCHITECTURES)}
+PAPER_SEEDS = 10
 PLACEMENTS = ("first", "all", "last")
 SHORT = (0.0, 1e-3, 0.1, 10.0)
 

@@ -13,7 +13,7 @@ from entropy_lib.experiments import plans
 from entropy_lib.experiments.cnn import EXPERIMENT, PROTOCOL, PROTOCOL_VARIABLES
 from entropy_lib.sweep.store import Store
 
-NOT_RUN = "not run here"
+NOT_RUN = "none"
 
 
 def gains(table: pd.DataFrame, measure: str = "test_accuracy") -> pd.DataFrame:

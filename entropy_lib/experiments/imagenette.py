@@ -32,6 +32,7 @@ STRATEGIES = ("none", "augmentation", "augmentation + dropout")
 PLACEMENTS = {"vgg16": ("[1]", "[1,2]"), "resnet50": ("[1]", "[1,5]", "pre-skip", "empirical")}
 CELLS = tuple((architecture, layers) for architecture, found in PLACEMENTS.items() for layers in found)
 PAPER_CELLS = {"cell": ("networks and placements", tuple(f"{a} {layers}" for a, layers in CELLS))}
+PAPER_SEEDS = 1
 SHORT = (0.0, 1e-3, 0.1, 10.0)
 STOPPING = EarlyStopping(patience=25)
 

@@ -38,6 +38,7 @@ LAYERS = {
 FED_UP = "19,24,29,34,39"
 PLACEMENTS = ("2", "2,3", "3,7,11,15", "3,7,11,15,19,24,29,34,39", FED_UP)
 PAPER_CELLS = {"layers": ("placements", PLACEMENTS)}
+PAPER_SEEDS = 1
 STOPPING = EarlyStopping(patience=10, min_delta=0.01)
 # Pictures of the test split whose predicted masks a record keeps.
 SHOWN = 6

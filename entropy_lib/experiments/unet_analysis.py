@@ -1,0 +1,98 @@
+"""Table 3 beside ours, the spread over seeds, the U of Fig. 9, and the masks of Fig. 10."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from entropy_lib import plots
+from entropy_lib.evidence import paper
+from entropy_lib.experiments.unet import EXPERIMENT, FED_UP, FIELDS, LAYERS, MEASURES
+from entropy_lib.sweep.store import Store
+
+LABELS = {"tap 1 1": "mean log|c₁₁|", "norm": "mean log norm", "exact": "circular log-det"}
+
+
+def table_3(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Table 3's λs with epochs, seconds an epoch, accuracy and IoU, the paper's and ours (means over seeds)."""
+    ours = outcomes[(outcomes.layers == FED_UP) & (outcomes.scope != "quick")] if len(outcomes) else outcomes
+    rows = []
+    for theirs in paper.table_3().itertuples():
+        row = {
+            "λ": theirs.coefficient,
+            "epochs, paper": theirs.epochs,
+            "s an epoch, paper": theirs.seconds / theirs.epochs,
+        }
+        row |= {"accuracy, paper": theirs.accuracy, "IoU, paper": theirs.iou}
+        here = ours[ours.coefficient == theirs.coefficient] if len(ours) else ours
+        if len(here):
+            late = " (not all stopped)" if here.censored.any() else ""
+            row |= {"seeds": str(len(here)), "epochs": f"{here.stopping_epoch.mean():.1f}{late}"}
+            row |= {"s an epoch": (here.training_seconds / here.stopping_epoch).mean()}
+            row |= {"accuracy": here.test_accuracy.mean(), "IoU, pooled": here.test_pooled_iou.mean()}
+            row |= {"IoU an image": here.test_iou.mean()}
+        rows.append(row | ({} if len(here) else {"seeds": "none"}))
+    return pd.DataFrame(rows)
+
+
+def spread(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Standard deviation over seeds of unguided networks, and the largest difference to λ = 0 that Table 3 prints."""
+    free = outcomes[outcomes.coefficient == 0].drop_duplicates("trial") if len(outcomes) else outcomes
+    if len(free) < 2:
+        return pd.DataFrame()
+    printed = paper.table_3().set_index("coefficient")
+    rows = []
+    for ours, theirs in (("test_accuracy", "accuracy"), ("test_pooled_iou", "iou")):
+        largest = (printed[theirs] - printed[theirs][0.0]).abs().max()
+        rows.append({"measure": theirs, "seeds": len(free), "standard deviation": free[ours].std()})
+        rows[-1] |= {"of a difference of two runs": free[ours].std() * 2**0.5, "largest difference in Table 3": largest}
+    return pd.DataFrame(rows)
+
+
+def flow_table(store: Store, outcomes: pd.DataFrame, when: str) -> pd.DataFrame:
+    """Mean by layer of each measure, averaged over the given networks, `before` or `after` training."""
+    rows = outcomes.drop_duplicates("trial")
+    kept = [store.artefacts(row.file, EXPERIMENT)[f"{row.trial}-flow"] for row in rows.itertuples()]
+    boxes = np.mean(kept, axis=0)[("before", "after").index(when)]
+    means = pd.DataFrame(boxes[:, :, FIELDS.index("mean")], columns=[LABELS[measure] for measure in MEASURES])
+    return means.assign(number=list(LAYERS), name=list(LAYERS.values()))
+
+
+def curvature(means: pd.Series) -> tuple[float, float]:
+    """Coefficient of the square in a parabola over the layers' order, and its two-sided p-value: positive is a U."""
+    import statsmodels.api as sm
+
+    order = np.linspace(-1, 1, len(means))
+    fitted = sm.OLS(means.to_numpy(), np.stack([np.ones_like(order), order, order**2], 1)).fit()
+    return float(fitted.params[2]), float(fitted.pvalues[2])
+
+
+def flow_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
+    """The three measures by layer, before and after training, over the numbers of Fig. 9."""
+    figure, panels = plt.subplots(1, len(LABELS), figsize=(9.6, 3.2))
+    for when, style in (("before", ":"), ("after", "-")):
+        table = flow_table(store, outcomes, when)
+        for panel, label in zip(panels, LABELS.values(), strict=True):
+            panel.plot(range(len(table)), table[label], style, marker="o", markersize=3, label=f"{when} training")
+            panel.set_xticks(range(len(table)), table.number, fontsize=6, rotation=90)
+            panel.set(title=label, xlabel="layer")
+    panels[0].set_ylabel("nats")
+    panels[0].legend(fontsize=8)
+    return figure
+
+
+def masks_figure(store: Store, outcomes: pd.DataFrame, images: np.ndarray, masks: np.ndarray, seed: int = 0) -> Figure:
+    """Pictures, their true masks, and what networks of one seed predict for them, a column for each λ."""
+    shown = outcomes[outcomes.seed == seed].sort_values("coefficient")
+    columns = ["picture", "true mask", *(plots.coefficient_label(c) for c in shown.coefficient)]
+    predictions = [store.artefacts(row.file, EXPERIMENT)[f"{row.trial}-masks"] for row in shown.itertuples()]
+    figure, panels = plt.subplots(len(images), len(columns), figsize=(1.25 * len(columns), 1.25 * len(images)))
+    for row, line in enumerate(panels):
+        for panel, title, picture in zip(
+            line, columns, [images[row], masks[row], *(p[row] for p in predictions)], strict=True
+        ):
+            panel.imshow(picture, cmap="gray", vmin=0, vmax=picture.max() if title == "true mask" else 255)
+            panel.axis("off")
+            if row == 0:
+                panel.set_title(title, fontsize=9)
+    return figure
