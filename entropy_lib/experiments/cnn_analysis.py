@@ -10,7 +10,7 @@ from entropy_lib import plots
 from entropy_lib.evidence import paper
 from entropy_lib.evidence.statistics import effect
 from entropy_lib.experiments import plans
-from entropy_lib.experiments.cnn import EXPERIMENT, PROTOCOL, PROTOCOL_VARIABLES
+from entropy_lib.experiments.cnn import EXPERIMENT, FITTED_ON, PROTOCOL, PROTOCOL_VARIABLES
 from entropy_lib.sweep.store import Store
 
 NOT_RUN = "none"
@@ -81,7 +81,8 @@ def relabelled(table: pd.DataFrame, measure: str = "validation_accuracy", draws:
     return pd.Series(
         {
             "seeds": len(values), "λs": values.shape[1] - 1, "found": found, "printed": stats.t.sf(found, freedom),
-            "honest": (null >= found).mean(), "false positives": (null > stats.t.isf(0.05, freedom)).mean(),
+            "honest": ((null >= found).sum() + 1) / (draws + 1),
+            "false positives": (null > stats.t.isf(0.05, freedom)).mean(),
         }
     )  # fmt: skip
 
@@ -104,9 +105,8 @@ def fit(store: Store) -> pd.DataFrame:
     `nearest` is what `off` would be at the epoch where it is smallest.
     """
     trials = store.trials(EXPERIMENT)
-    free = (
-        trials[(trials.coefficient == 0) & (trials.data == "cifar10") & (trials.seed == 0)] if len(trials) else trials
-    )
+    fitted = {"coefficient": 0.0, "data": "cifar10", "seed": 0, "architecture": list(FITTED_ON)}
+    free = plans.matching(trials, fitted)
     if free.empty:
         return free
     curves = store.curves(EXPERIMENT).merge(free[["trial", "architecture", *FITTED]], on="trial")

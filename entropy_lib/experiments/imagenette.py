@@ -104,8 +104,6 @@ PROFILES = {
         Plan("imagenette", "vgg16", ("[1]", "[1,2]"), 3, 20, SHORT, _NARROW),
         Plan("imagenette", "resnet50", ("pre-skip",), 3, 20, (0.0,), _NARROW),
         Plan("imagenette", "resnet50", ("[1]", "pre-skip"), 3, 20, SHORT, _NARROW),
-        # The ε of Fig. 2, with which one step cannot throw a weight far.
-        Plan("imagenette", "vgg16", ("[1]",), 3, 20, SHORT, _NARROW | {"eps": 0.5}),
     ],
     "paper": [
         # First the noise of the unguided network, which single runs hide.

@@ -8,7 +8,6 @@ from scipy import integrate, stats
 
 from entropy_lib import plots
 from entropy_lib.evidence import paper
-from entropy_lib.experiments import plans
 from entropy_lib.experiments.imagenette import EXPERIMENT, PROTOCOL_VARIABLES
 from entropy_lib.models import convolutions, network
 from entropy_lib.sweep.store import Store
@@ -17,15 +16,21 @@ NAMES = {"vgg16": "VGG", "resnet50": "ResNet"}
 NOT_RUN = "–"
 
 
+def largest(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The runs on the largest images, of the widest networks there and the longest of these: one protocol."""
+    table = outcomes[outcomes.scope != "quick"] if len(outcomes) else outcomes
+    for name in ("image", "width", "horizon"):
+        table = table[table[name] == table[name].max()] if len(table) else table
+    return table
+
+
 def table_2(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Table 2, a row for each of its 18 settings; in each cell the paper's accuracy and, below it, ours.
 
     Ours are means over seeds of the accuracy on test photographs, with their number; where networks diverged it
     says how many.
     """
-    ours = plans.matching(outcomes, {"form": PROTOCOL_VARIABLES["form"], "eps": PROTOCOL_VARIABLES["eps"]})
-    ours = ours[ours.scope != "quick"] if len(ours) else ours
-    rows = []
+    ours, rows = outcomes, []
     for (model, strategy, layers), theirs in paper.table_2().groupby(["model", "strategy", "layers"], sort=False):
         here = ours
         if len(ours):
@@ -65,17 +70,6 @@ def noise(outcomes: pd.DataFrame) -> pd.DataFrame:
 def best_of(count: int) -> float:
     """Expected largest of `count` standard normal numbers, ∫ x dΦ(x)^count."""
     return integrate.quad(lambda x: x * count * stats.norm.pdf(x) * stats.norm.cdf(x) ** (count - 1), -10, 10)[0]
-
-
-def gains(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy with λ minus that of the unguided network of the same seed, a row per cell and λ."""
-    rows = []
-    for cell, group in outcomes.groupby("cell", sort=False):
-        wide = group[~group.diverged].pivot(index="seed", columns="coefficient", values="test_accuracy")
-        for c in wide.columns.drop(0.0, errors="ignore"):
-            differences = (wide[c] - wide[0.0]).dropna() if 0.0 in wide else pd.Series()
-            rows.append({"cell": cell, "coefficient": c, "gain": differences.mean(), "seeds": len(differences)})
-    return pd.DataFrame(rows)
 
 
 def curves_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
