@@ -97,7 +97,7 @@ _DRAWN = {"image": 32, "width": 0.125, "precision": "float32"}
 PROFILES = {
     "quick": [
         Plan("shapes", "vgg16", ("[1]",), 1, 8, (0.0, 1e-3, 10.0), _DRAWN | {"batch": 8, "rate": 0.05}),
-        Plan("shapes", "resnet50", ("pre-skip",), 1, 6, (0.0, 1e-3, 10.0), _DRAWN | {"batch": 16, "rate": 0.1}),
+        Plan("shapes", "resnet50", ("pre-skip",), 1, 4, (0.0, 10.0), _DRAWN | {"batch": 16, "rate": 0.1}),
     ],
     "laptop": [
         Plan("imagenette", "vgg16", ("[1]",), 3, 20, (0.0,), _NARROW),
