@@ -8,6 +8,7 @@ from scipy import integrate, stats
 
 from entropy_lib import plots
 from entropy_lib.evidence import paper
+from entropy_lib.experiments import plans
 from entropy_lib.experiments.imagenette import EXPERIMENT, PROTOCOL_VARIABLES
 from entropy_lib.models import convolutions, network
 from entropy_lib.sweep.store import Store
@@ -30,12 +31,10 @@ def table_2(outcomes: pd.DataFrame) -> pd.DataFrame:
     Ours are means over seeds of the accuracy on test photographs, with their number; where networks diverged it
     says how many.
     """
-    ours, rows = outcomes, []
+    rows, architectures = [], {name: architecture for architecture, name in NAMES.items()}
     for (model, strategy, layers), theirs in paper.table_2().groupby(["model", "strategy", "layers"], sort=False):
-        here = ours
-        if len(ours):
-            same = ours.architecture.map(NAMES).eq(model) & ours.strategy.eq(strategy)
-            here = ours[same & ours.layers.eq(layers.lower())]
+        setting = {"architecture": architectures[model], "strategy": strategy, "layers": layers.lower()}
+        here = plans.matching(outcomes, setting)
         cells = {
             f"λ = {c:g}": f"{printed:.3f}<br>{_cell(here, c)}"
             for c, printed in zip(theirs.coefficient, theirs.accuracy, strict=True)
@@ -45,7 +44,7 @@ def table_2(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cell(ours: pd.DataFrame, coefficient: float) -> str:
-    ours = ours[ours.coefficient == coefficient] if len(ours) else ours
+    ours = plans.matching(ours, {"coefficient": coefficient})
     if ours.empty:
         return NOT_RUN
     kept = ours[~ours.diverged]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -53,7 +52,7 @@ class Plan:
     seeds: int
     horizon: int
     coefficients: tuple[float, ...] = COEFFICIENTS
-    protocol: Mapping[str, float | str] = field(default_factory=lambda: MappingProxyType({}))
+    protocol: Mapping[str, float | str] = field(default_factory=dict)
 
     def trials(self) -> list[Trial]:
         protocol = plans.protocol(self.protocol, PROTOCOL_VARIABLES)
