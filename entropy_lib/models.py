@@ -148,7 +148,7 @@ def random_kernels(architecture: str, scheme: str, seed: int) -> dict[str, Tenso
 
     `torchvision`: normal with variance 2 / fan-out, as its VGG and ResNet are built; `pytorch`: uniform
     with bound fan-in^-1/2, the default of `nn.Conv2d`; `glorot`: uniform with bound
-    (6 / (fan-in + fan-out))^1/2, the default of Keras.
+    (6 / (fan-in + fan-out))^1/2, the default of Keras. :func:`fan` is what each divides by.
 
     Raises:
         KeyError: unknown architecture. ValueError: unknown scheme.
@@ -168,15 +168,33 @@ def random_kernels(architecture: str, scheme: str, seed: int) -> dict[str, Tenso
     return kernels
 
 
-def imagenet_kernels(architecture: str) -> Weights:
+def fan(scheme: str, fan_in: float, fan_out: float) -> float:
+    """The number of connections that a scheme's variance is inverse to; works on arrays too.
+
+    Raises:
+        ValueError: unknown scheme.
+    """
+    fans = {"torchvision": fan_out, "pytorch": fan_in, "glorot": (fan_in + fan_out) / 2}
+    if scheme not in fans:
+        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
+    return fans[scheme]
+
+
+def imagenet_kernels(architecture: str, fingerprint: str = "") -> Weights:
     """The kernels trained on ImageNet: torchvision's release where it has been fetched, else the copies beside it.
 
     Raises:
         KeyError: unknown architecture.
         MissingData: neither is in `data.folder()`; the message says which command fetches the release.
-        ValueError: as :func:`checkpoint_kernels`.
+        ValueError: they are not those of the given fingerprint; or as :func:`checkpoint_kernels`.
     """
-    return _imagenet(architecture, folder() / "weights")
+    found = _imagenet(architecture, folder() / "weights")
+    if fingerprint and found.fingerprint != fingerprint:
+        raise ValueError(
+            f"the weights of {architecture} in {folder() / 'weights'} have the fingerprint {found.fingerprint}, "
+            f"not {fingerprint}: they changed since the grid was made"
+        )
+    return found
 
 
 @cache

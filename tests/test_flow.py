@@ -180,7 +180,7 @@ def test_records_by_layer_are_valid_and_decide_the_claims(tmp_path):
     assert all(check(table.iloc[:0]) is None for check in flow_analysis.DECISIONS.values())
     rows = flow_analysis.network(table, "vgg16", flow.TRAINED)
     assert flow_analysis.agreement(rows).loc["log|c11|", "log norm"] > 0.95
-    fits = flow_analysis.line_or_fan_in(rows)
+    fits = flow_analysis.line_or_fan(rows, "pytorch")
     assert fits[0] < 1e-6 and fits[1] > 0.9
 
 

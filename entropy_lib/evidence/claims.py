@@ -20,7 +20,7 @@ from scipy import stats
 
 from entropy_lib.evidence import mathematics, paper, reanalysis
 from entropy_lib.evidence.statistics import detectable, effect, holm, p_one_sided, sign_table
-from entropy_lib.experiments import EXPERIMENTS, flow_analysis, plans, unet_analysis
+from entropy_lib.experiments import EXPERIMENTS, flow_analysis, imagenette, plans, unet_analysis
 from entropy_lib.sweep.store import Store
 
 VERDICTS = ("holds", "partly", "fails", "undecided", "not tested")
@@ -439,11 +439,14 @@ def _flow(store: Store, check: str) -> Verdict:
     return Verdict(status, note, size, scope=f"paper ({deviation})" if deviation else "paper")
 
 
+def _unguided_unets(store: Store, data: str, where: dict) -> pd.DataFrame:
+    frame = _records(store, "unet", data, where, ("layers",))
+    return frame[frame.coefficient == 0] if len(frame) else frame
+
+
 def _unet_flow(store: Store, where: dict) -> Verdict:
     """A U over the layers of trained U-Nets: a parabola that bends upwards, p < 0.05, by log|c11| and exactly."""
-    by = ("layers",)
-    frame = _records(store, "unet", "coco", where, by)
-    free = frame[frame.coefficient == 0] if len(frame) else frame
+    free = _unguided_unets(store, "coco", where)
     if free.empty:
         return _not_tested("unet", "coco")
     means = unet_analysis.flow_table(store, free, "after")
@@ -453,12 +456,52 @@ def _unet_flow(store: Store, where: dict) -> Verdict:
         f"{unet_analysis.LABELS[measure]}: {bend:+.2f}, p = {p:.1g}" for measure, (bend, p) in bends.items()
     )
     status = "holds" if all(bent) else "partly" if any(bent) else "fails"
-    return Verdict(status, note, bends["tap 1 1"][0], scope=_scope(free, by, where))
+    return Verdict(status, note, bends["tap 1 1"][0], scope=_scope(free, ("layers",), where))
 
 
-def _pending(store: Store, experiment: str, rule: str) -> Verdict:
-    """A claim whose experiment has no records; `rule` is the decision rule, fixed now."""
-    return Verdict("not tested", f"the experiment {experiment!r} is not part of the book yet; rule: {rule}")
+def _same_flow(store: Store, where: dict, threshold: float) -> Verdict:
+    """U-Nets trained on COCO and on drawn shapes order their layers alike by log|c11|.
+
+    The note says how alike the network before training orders them, which no data can have taught it.
+    """
+    free = {data: _unguided_unets(store, data, where) for data in ("coco", "shapes")}
+    for data, frame in free.items():
+        if frame.empty:
+            return _not_tested("unet", data)
+    label = unet_analysis.LABELS["tap 1 1"]
+    flows = {data: unet_analysis.flow_table(store, frame, "after")[label] for data, frame in free.items()}
+    untrained = unet_analysis.flow_table(store, free["coco"], "before")[label]
+    alike = flows["coco"].corr(flows["shapes"], method="spearman")
+    before = [flow.corr(untrained, method="spearman") for flow in flows.values()]
+    note = f"one pair, {alike:.2f}; each with the network before training: {before[0]:.2f} and {before[1]:.2f}"
+    status = "holds" if alike >= threshold else "fails"
+    return Verdict(status, note, alike, scope=_scope(pd.concat(free.values()), ("layers",), where))
+
+
+def _flow_consistent(store: Store, where: dict) -> Verdict:
+    """The layers that the paper's conclusion names preserve more than the others, in three networks by two measures.
+
+    Holds with six of six, fails with none.
+    """
+    table = _outcomes("flow", store.root, tuple(path.name for path in store.files("flow")))
+    unets = _unguided_unets(store, "coco", where)
+    trained = {name: flow_analysis.network(table, name, "imagenet") for name in ("vgg16", "resnet50")}
+    if unets.empty or any(rows.empty for rows in trained.values()):
+        return _not_tested("flow" if len(unets) else "unet", "imagenet" if len(unets) else "coco")
+    gaps = {}
+    for name, layers in (("vgg16", "[1,2]"), ("resnet50", "pre-skip")):
+        means = flow_analysis.by_layer(trained[name])
+        named = imagenette.placement(name, layers)
+        gaps[name] = [flow_analysis.standing_out(means[m], named) for m in ("log|c11|", "circular log-det")]
+    means = unet_analysis.flow_table(store, unets, "after").set_index("number")
+    labels = [unet_analysis.LABELS[measure] for measure in ("tap 1 1", "exact")]
+    gaps["U-Net"] = [flow_analysis.standing_out(means[label], unet_analysis.FULL_SIZE) for label in labels]
+    positive = sum(gap > 0 for pair in gaps.values() for gap in pair)
+    status = "holds" if positive == 6 else "partly" if positive else "fails"
+    note = "; ".join(f"{name}: {first:+.2f} by log|c11|, {exact:+.2f} exactly" for name, (first, exact) in gaps.items())
+    deviations = sorted({deviation for rows in trained.values() for deviation in rows.deviation} - {""})
+    scope = ", ".join([_scope(unets, ("layers",), where), *deviations])
+    return Verdict(status, note, float(np.mean([first for first, _ in gaps.values()])), scope=scope)
 
 
 _TESTS: dict[str, Callable[..., Verdict]] = {
@@ -473,7 +516,8 @@ _TESTS: dict[str, Callable[..., Verdict]] = {
     "gain_difference": _gain_difference,
     "flow": _flow,
     "unet_flow": _unet_flow,
-    "pending": _pending,
+    "same_flow": _same_flow,
+    "flow_consistent": _flow_consistent,
 }
 
 

@@ -72,7 +72,7 @@ def train_stack(stack: list[Trial], device: str, tick: Callable[[], object]) -> 
 
 def _network(trial: Trial, device: str) -> pd.DataFrame:
     if trial.data == TRAINED:
-        kernels = imagenet_kernels(trial["architecture"]).kernels
+        kernels = imagenet_kernels(trial["architecture"], trial.fingerprint).kernels
     else:
         kernels = random_kernels(trial["architecture"], trial["scheme"], trial.seed)
     rows = measure(trial["architecture"], kernels, int(trial["image"]), device)

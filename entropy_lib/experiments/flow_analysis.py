@@ -6,7 +6,7 @@ from scipy import stats
 
 from entropy_lib.experiments.flow import READINGS, TRAINED, outcomes
 from entropy_lib.flow import select_layers
-from entropy_lib.models import SCHEMES
+from entropy_lib.models import SCHEMES, fan
 from entropy_lib.sweep.store import Store
 
 Decision = tuple[str, str, float]
@@ -39,16 +39,16 @@ def agreement(rows: pd.DataFrame) -> pd.DataFrame:
     return by_layer(rows)[list(MEASURES)].corr(method="spearman")
 
 
-def chosen(rows: pd.DataFrame) -> pd.DataFrame:
-    """The layers that the rule of Fig. 7 picks, by each measure."""
+def chosen(rows: pd.DataFrame) -> dict[str, list[int]]:
+    """Numbers of the layers that the rule of Fig. 7 picks, by each measure."""
     table = by_layer(rows)
-    picks = {label: select_layers(table[label]) for label in MEASURES}
-    return pd.DataFrame(
-        [
-            {"measure": label, "layers": ", ".join(str(table.layer[name]) for name in names) or "none"}
-            for label, names in picks.items()
-        ]
-    )
+    return {label: [int(table.layer[name]) for name in select_layers(table[label])] for label in MEASURES}
+
+
+def standing_out(means: pd.Series, named: list) -> float:
+    """By how much the mean over the named layers exceeds that over the others."""
+    inside = means.index.isin(named)
+    return float(means[inside].mean() - means[~inside].mean())
 
 
 def preserving(store: Store, architecture: str) -> list[str]:
@@ -83,13 +83,13 @@ def outliers(table: pd.DataFrame, architecture: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def line_or_fan_in(rows: pd.DataFrame) -> tuple[float, float, float]:
-    """Mean log|c11| by layer of an untrained network: the line's p-value and R², and R² of the log fan-in."""
+def line_or_fan(rows: pd.DataFrame, scheme: str) -> tuple[float, float, float]:
+    """Mean log|c11| by layer of an untrained network: the line's p-value and R², and R² of the scheme's log fan."""
     mean = means(rows)
     shapes = rows.drop_duplicates("layer").sort_values("layer")
-    fan_in = np.log(shapes["in"] * shapes.side**2)
+    connections = fan(scheme, shapes["in"] * shapes.side**2, shapes["out"] * shapes.side**2)
     line = stats.linregress(shapes.layer, mean)
-    return line.pvalue, line.rvalue**2, stats.linregress(fan_in, mean).rvalue ** 2
+    return line.pvalue, line.rvalue**2, stats.linregress(np.log(connections), mean).rvalue ** 2
 
 
 # --- Decisions -----------------------------------------------------------------------------------
@@ -159,16 +159,14 @@ def low_outliers(table: pd.DataFrame) -> Decision | None:
 
 def linear(table: pd.DataFrame) -> Decision | None:
     """At random, the drop grows linearly with the layer."""
-    fits = {scheme: line_or_fan_in(network(table, "vgg16", scheme)) for scheme in SCHEMES if len(table)}
+    fits = {scheme: line_or_fan(network(table, "vgg16", scheme), scheme) for scheme in SCHEMES if len(table)}
     if not fits:
         return None
     better = [p < 0.05 for p, _, _ in fits.values()]
-    not_worse = [line >= fan for _, line, fan in fits.values()]
+    not_worse = [line >= law for _, line, law in fits.values()]
     status = "holds" if all(better) and all(not_worse) else "partly" if all(better) else "fails"
-    note = "; ".join(
-        f"{name}: R² {line:.3f} by layer, {fan:.3f} by log fan-in" for name, (_, line, fan) in fits.items()
-    )
-    return status, note, float(np.mean([line - fan for _, line, fan in fits.values()]))
+    note = "; ".join(f"{name}: R² {line:.3f} by layer, {law:.3f} by log fan" for name, (_, line, law) in fits.items())
+    return status, note, float(np.mean([line - law for _, line, law in fits.values()]))
 
 
 DECISIONS = {

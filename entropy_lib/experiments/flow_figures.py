@@ -14,8 +14,8 @@ NAMES = {TRAINED: "trained on ImageNet", **{scheme: f"random, {scheme}" for sche
 
 
 def boxes(networks: dict[str, pd.DataFrame]) -> Figure:
-    """log|c11| per filter by layer as in Figs 1 and 8, a panel for each network; a thin line reaches to the
-    farthest outlier."""
+    """log|c11| per filter by layer as in Figs 1 and 8, a panel for each network; thin lines reach to the
+    farthest outliers."""
     lines, columns = (len(networks) + 1) // 2, min(len(networks), 2)
     size = (7.2, 2.5 * lines if columns == 2 else 3.2)
     figure, panels = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
@@ -36,7 +36,8 @@ def _boxes(axes: Axes, layers: pd.DataFrame) -> None:
     dot = {"marker": "o", "markerfacecolor": "black", "markeredgecolor": "black", "markersize": 3}
     line = {"color": plots.PALETTE[0]}
     axes.bxp(stats, positions=layers.layer, showmeans=True, meanprops=dot, boxprops=line, medianprops=line, widths=0.6)
-    axes.vlines(layers.layer, layers.lowest, layers.low, color=plots.PALETTE[1], linewidth=0.6)
+    for whisker, farthest in ((layers.low, layers.lowest), (layers.high, layers.highest)):
+        axes.vlines(layers.layer, whisker, farthest, color=plots.PALETTE[1], linewidth=0.6)
     ticks = layers.layer[:: 1 if len(layers) <= 16 else 4]
     axes.set_xticks(ticks, [str(number) for number in ticks])
 

@@ -77,6 +77,7 @@ PROFILES = {
         Plan("coco", FED_UP, 3, 30, (0.0, 1e-3, 1.0, 10.0), _NARROW),
         Plan("coco", "2", 3, 30, (0.0, 0.01, 1.0), _NARROW),
         Plan("coco", "3,7,11,15", 3, 30, (0.0, 0.01, 1.0), _NARROW),
+        Plan("shapes", FED_UP, 3, 30, (0.0,), _NARROW),  # whether the flow depends on the data
     ],
     "paper": [
         Plan("coco", FED_UP, 5, 40),
@@ -93,7 +94,7 @@ def grid(profile: str, data: str | None = None, seeds: int | None = None) -> lis
 def scope(trial: Trial) -> tuple[str, str]:
     """What a record of this trial can decide, and how it departs from the paper."""
     data = load(trial.data, trial.fingerprint, side=int(trial["image"]))
-    if trial.data == "shapes":
+    if trial["image"] < 96:
         return "quick", data.deviation
     narrow = f"{trial['channels']} channels in the first block" if trial["channels"] < 64 else ""
     whole = data.canonical and trial["image"] >= 256 and not narrow

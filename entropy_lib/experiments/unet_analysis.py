@@ -10,12 +10,14 @@ from entropy_lib.evidence import paper
 from entropy_lib.experiments.unet import EXPERIMENT, FED_UP, FIELDS, LAYERS, MEASURES
 from entropy_lib.sweep.store import Store
 
+# The convolutions on maps of the image's own size, at the beginning and the end.
+FULL_SIZE = (2, 3, 38, 39, 40)
 LABELS = {"tap 1 1": "mean log|c₁₁|", "norm": "mean log norm", "exact": "circular log-det"}
 
 
 def table_3(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Table 3's λs with epochs, seconds an epoch, accuracy and IoU, the paper's and ours (means over seeds)."""
-    ours = outcomes[(outcomes.layers == FED_UP) & (outcomes.scope != "quick")] if len(outcomes) else outcomes
+    ours = outcomes[(outcomes.layers == FED_UP) & (outcomes.data == "coco")] if len(outcomes) else outcomes
     rows = []
     for theirs in paper.table_3().itertuples():
         row = {
@@ -37,7 +39,8 @@ def table_3(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 def spread(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Standard deviation over seeds of unguided networks, and the largest difference to λ = 0 that Table 3 prints."""
-    free = outcomes[outcomes.coefficient == 0].drop_duplicates("trial") if len(outcomes) else outcomes
+    free = outcomes[(outcomes.coefficient == 0) & (outcomes.data == "coco")] if len(outcomes) else outcomes
+    free = free.drop_duplicates("trial")
     if len(free) < 2:
         return pd.DataFrame()
     printed = paper.table_3().set_index("coefficient")
