@@ -157,7 +157,7 @@ def recorded(tmp_path):
         generator = torch.Generator().manual_seed(0)
         size = np.log(0.4) - 0.5 * np.arange(13) if trial.data == flow.TRAINED else np.full(13, -3.0)
         kernels = {
-            name: float(np.exp(s)) * torch.randn(8, 2 + i, 3, 3, generator=generator)
+            name: float(np.exp(s)) * torch.randn(8 + i, 2 + i, 3, 3, generator=generator)
             for i, (name, s) in enumerate(zip(names, size, strict=True))
         }
         rows = flow.measure("vgg16", kernels, 32).assign(trial=trial.id, epoch=0)

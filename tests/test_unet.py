@@ -1,8 +1,10 @@
 """Section 5.5: the U-Net, its numbering, its scores, and COCO's masks."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -10,12 +12,16 @@ from sklearn.metrics import accuracy_score, jaccard_score
 from torch import nn
 
 from entropy_lib import data
-from entropy_lib.experiments import unet
+from entropy_lib.evidence.claims import decide, load_claims
+from entropy_lib.experiments import flow, unet
 from entropy_lib.experiments import unet_analysis as analysis
-from entropy_lib.models import UNet, convolutions
+from entropy_lib.experiments.imagenette import placement
+from entropy_lib.models import UNet, convolutions, skeleton
 from entropy_lib.sweep.run import run
 from entropy_lib.sweep.store import Store
 
+PROVENANCE = dict.fromkeys(("library", "source", "python", "torch", "device", "started"), "")
+PROVENANCE |= {"threads": 1, "wall_seconds": 1.0}
 SMALL = {"image": 32, "channels": 2, "precision": "float32", "batch": 120}
 
 
@@ -104,9 +110,8 @@ def test_the_rule_of_stopping_is_the_papers(tmp_path, monkeypatch):
     rows = curve.iloc[[0] * 15].assign(trial=trial.id, epoch=range(15), seconds=1.0)
     rows["validation_loss"] = [1.0, 0.30, 0.20, *(0.195 - 0.0005 * k for k in range(12))]
     rows["test_accuracy"] = np.arange(15) / 100
-    provenance = dict.fromkeys(("library", "source", "python", "torch", "device", "started"), "")
     store = Store(tmp_path / "made")
-    store.write([trial], StackResult(rows), [("quick", "")], provenance | {"threads": 1, "wall_seconds": 1.0})
+    store.write([trial], StackResult(rows), [("quick", "")], PROVENANCE)
     row = unet.outcomes(store).iloc[0]
     assert (row.stopping_epoch, row.censored, row.training_seconds) == (12, False, 12.0)
     assert row.test_accuracy == 0.12 and unet.outcomes(store, epoch=5).test_accuracy[0] == 0.05
@@ -173,41 +178,39 @@ def test_refusals():
     assert unet.guided(UNet(2), "none") == []
 
 
-def made_store(tmp_path, layers_of_a_u: bool) -> Store:
-    """Records on COCO in which log|c11| of the layers bends upwards, or does not; the exact measure never does."""
+ORDER = np.linspace(-1, 1, len(unet.LAYERS))
+CLAIMS = {claim.id: claim for claim in load_claims(Path(__file__).parents[1] / "claims.yml")}
+
+
+def made_store(tmp_path, first_tap: np.ndarray, data: str = "coco", exact: np.ndarray | float = 0.0) -> Store:
+    """Records in which log|c11| and the exact measure of the layers are as given, with a little noise."""
     store, stack, artefacts, rows = Store(tmp_path / "made"), [], {}, []
     random = np.random.default_rng(0)
-    order = np.linspace(-1, 1, len(unet.LAYERS))
     for seed in range(3):
         for c in (0.0, 1e-3):
             rest = {"horizon": 1, "coefficient": c, "layers": unet.FED_UP if c else "none"}
             protocol = unet.PROTOCOL_VARIABLES | {"image": 96, "channels": 16, "batch": 8}
             protocol |= {} if c else {"form": "none", "eps": 0.0}
-            trial = unet.Trial.of("unet", unet.PROTOCOL, "coco", "f", seed, **rest, **protocol)
+            trial = unet.Trial.of("unet", unet.PROTOCOL, data, "f", seed, **rest, **protocol)
             stack.append(trial)
             boxes = random.normal(0, 0.05, (2, len(unet.LAYERS), 3, len(unet.FIELDS)))
-            boxes[:, :, 0, 0] += 2 * order**2 if layers_of_a_u else 2 * order
+            boxes[:, :, 0, 0] += first_tap
+            boxes[:, :, 2, 0] += exact
             artefacts[f"{trial.id}-flow"] = boxes
             values = dict.fromkeys(("train_loss", "validation_loss", "seconds", "test_accuracy", "test_iou"), 0.5)
             values |= dict.fromkeys(
                 (f"{s}_{m}" for s in ("validation", "test") for m in ("intersection", "union")), 1.0
             )
             rows += [{"trial": trial.id, "epoch": epoch} | values for epoch in (0, 1)]
-    provenance = dict.fromkeys(("library", "source", "python", "torch", "device", "started"), "")
     scopes = [("reduced", "few photographs")] * len(stack)
-    result = unet.StackResult(unet.pd.DataFrame(rows), artefacts)
-    store.write(stack, result, scopes, provenance | {"threads": 1, "wall_seconds": 1.0})
+    store.write(stack, unet.StackResult(pd.DataFrame(rows), artefacts), scopes, PROVENANCE)
     return store
 
 
 @pytest.mark.parametrize(("layers_of_a_u", "status"), [(True, "partly"), (False, "fails")])
 def test_a_u_is_a_parabola_that_bends_upwards_by_both_measures(tmp_path, layers_of_a_u, status):
-    from pathlib import Path
-
-    from entropy_lib.evidence.claims import decide, load_claims
-
-    claim = {claim.id: claim for claim in load_claims(Path(__file__).parents[1] / "claims.yml")}["flow-unet"]
-    store = made_store(tmp_path, layers_of_a_u)
+    claim = CLAIMS["flow-unet"]
+    store = made_store(tmp_path, 2 * ORDER**2 if layers_of_a_u else 2 * ORDER)
     verdict = decide(claim, store)
     assert verdict.status == status and verdict.scope == "reduced (few photographs)"
     assert verdict.effect == pytest.approx(2 if layers_of_a_u else 0, abs=0.1)
@@ -216,3 +219,33 @@ def test_a_u_is_a_parabola_that_bends_upwards_by_both_measures(tmp_path, layers_
     assert table.seeds[0.0] == "3" and table.seeds[0.1] == "none" and table.accuracy[1e-3] == 0.5
     assert table.epochs[0.0] == "1.0 (not all stopped)"
     assert analysis.spread(unet.outcomes(store)).seeds.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(("shapes", "status"), [(2 * ORDER, "holds"), (-2 * ORDER, "fails")])
+def test_the_flow_is_the_same_where_two_data_sets_order_the_layers_alike(tmp_path, shapes, status):
+    claim = CLAIMS["flow-same-architecture"]
+    assert decide(claim, made_store(tmp_path, 2 * ORDER)).status == "not tested"
+    verdict = decide(claim, made_store(tmp_path, shapes, "shapes"))
+    assert verdict.status == status and abs(verdict.effect) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("first_tap", "exact", "status"), [(1, 1, "holds"), (1, -1, "partly"), (-1, 1, "partly"), (-1, -1, "fails")]
+)
+def test_the_flow_is_consistent_where_the_named_layers_stand_out(tmp_path, first_tap, exact, status):
+    """VGG's first two layers, ResNet's before a skip and U-Net's outer ones lie above the others, or below."""
+    store = made_store(tmp_path, 2 * first_tap * ORDER**2, exact=2 * exact * ORDER**2)
+    claim = CLAIMS["flow-consistent"]
+    assert decide(claim, store).status == "not tested"
+    trials, rows = [], []
+    for name, layers in (("vgg16", "[1,2]"), ("resnet50", "pre-skip")):
+        trials.append(flow._trial(flow.TRAINED, "f", 0, name, "", 224))
+        for number, layer in enumerate(convolutions(skeleton(name)), 1):
+            above = float(layer in placement(name, layers))
+            about = {"trial": trials[-1].id, "epoch": 0, "layer": number, "name": layer, "out": 1, "in": 1, "side": 1}
+            for measure, mean in (("tap 1 1", first_tap * above), ("norm", above), ("exact", exact * above)):
+                reading = "layer" if measure == "exact" else "slices"
+                rows.append(about | {"measure": measure, "reading": reading, "mean": mean})
+    store.write(trials, unet.StackResult(pd.DataFrame(rows)), [("reduced", "copies")] * 2, PROVENANCE)
+    verdict = decide(claim, store)
+    assert verdict.status == status and verdict.scope == "reduced (few photographs), copies"
