@@ -249,3 +249,12 @@ def test_the_flow_is_consistent_where_the_named_layers_stand_out(tmp_path, first
     store.write(trials, unet.StackResult(pd.DataFrame(rows)), [("reduced", "copies")] * 2, PROVENANCE)
     verdict = decide(claim, store)
     assert verdict.status == status and verdict.scope == "reduced (few photographs), copies"
+
+
+def test_only_photographs_whose_licence_allows_it_are_credited(coco):
+    listed = coco / "annotations" / "instances_val2017.json"
+    about = json.loads(listed.read_text())
+    about["images"][0] |= {"license": 3}
+    about["images"][1] |= {"license": 4, "flickr_url": "http://example.org/2"}
+    listed.write_text(json.dumps(about))
+    assert data.coco_credits(2) == ["", "COCO 2017, photograph 2, http://example.org/2, CC BY 2.0"]

@@ -1,5 +1,7 @@
 """Table 3 beside ours, the spread over seeds, the U of Fig. 9, and the masks of Fig. 10."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ LABELS = {"tap 1 1": "mean log|c₁₁|", "norm": "mean log norm", "exact": "cir
 
 def table_3(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Table 3's λs with epochs, seconds an epoch, accuracy and IoU, the paper's and ours (means over seeds)."""
-    ours = outcomes[(outcomes.layers == FED_UP) & (outcomes.data == "coco")] if len(outcomes) else outcomes
+    ours = outcomes[outcomes.layers == FED_UP] if len(outcomes) else outcomes
     rows = []
     for theirs in paper.table_3().itertuples():
         row = {
@@ -39,8 +41,7 @@ def table_3(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 def spread(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Standard deviation over seeds of unguided networks, and the largest difference to λ = 0 that Table 3 prints."""
-    free = outcomes[(outcomes.coefficient == 0) & (outcomes.data == "coco")] if len(outcomes) else outcomes
-    free = free.drop_duplicates("trial")
+    free = outcomes[outcomes.coefficient == 0].drop_duplicates("trial") if len(outcomes) else outcomes
     if len(free) < 2:
         return pd.DataFrame()
     printed = paper.table_3().set_index("coefficient")
@@ -84,8 +85,13 @@ def flow_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
     return figure
 
 
-def masks_figure(store: Store, outcomes: pd.DataFrame, images: np.ndarray, masks: np.ndarray, seed: int = 0) -> Figure:
-    """Pictures, their true masks, and what networks of one seed predict for them, a column for each λ."""
+def masks_figure(
+    store: Store, outcomes: pd.DataFrame, images: Sequence[np.ndarray | None], masks: np.ndarray, seed: int = 0
+) -> Figure:
+    """Pictures, their true masks, and what networks of one seed predict for them, a column for each λ.
+
+    A picture that may not be shown is None: its panel stays empty.
+    """
     shown = outcomes[outcomes.seed == seed].sort_values("coefficient")
     columns = ["picture", "true mask", *(plots.coefficient_label(c) for c in shown.coefficient)]
     predictions = [store.artefacts(row.file, EXPERIMENT)[f"{row.trial}-masks"] for row in shown.itertuples()]
@@ -94,8 +100,13 @@ def masks_figure(store: Store, outcomes: pd.DataFrame, images: np.ndarray, masks
         for panel, title, picture in zip(
             line, columns, [images[row], masks[row], *(p[row] for p in predictions)], strict=True
         ):
-            panel.imshow(picture, cmap="gray", vmin=0, vmax=picture.max() if title == "true mask" else 255)
             panel.axis("off")
+            if picture is None:
+                panel.text(
+                    0.5, 0.5, "not ours\nto show", ha="center", va="center", transform=panel.transAxes, fontsize=7
+                )
+            else:
+                panel.imshow(picture, cmap="gray", vmin=0, vmax=picture.max() if title == "true mask" else 255)
             if row == 0:
                 panel.set_title(title, fontsize=9)
     return figure
