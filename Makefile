@@ -3,21 +3,24 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LIVE := _build/live/sympy.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test browser notebooks picture lint clean
+.PHONY: help book serve test live browser notebooks picture lint clean
 
 help:           ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-book: $(READY)  ## make the environment, run the notebooks at quick, build the book
+book: $(READY) $(LIVE)  ## make the environment, run the notebooks at quick, build the book
 	$(BIN)/entropy-book build
 
 serve: $(READY) ## serve the built book on 127.0.0.1 and open it
 	$(BIN)/entropy-book serve
 
-test: $(READY)  ## run the test suite (make browser first for the browser tests)
+test: $(READY) $(LIVE)  ## run the test suite (make browser first for the browser tests)
 	$(BIN)/pytest -n 2 --dist loadfile
+
+live: $(LIVE)   ## make what lets a page's derivations run in the browser
 
 browser: $(READY) ## install Chromium for the browser tests
 	@command -v chromium || command -v google-chrome || \
@@ -35,6 +38,12 @@ lint: $(READY)  ## check the style of the code
 
 clean:          ## remove everything that was built, keep the environment
 	rm -rf _build
+
+# Python, SymPy and an editor for the browser, from the npm registry and the environment's own SymPy.
+$(LIVE): $(READY) $(wildcard live/*.*)
+	cd live && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent && \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" node build.mjs \
+	    "$$("$(CURDIR)/$(BIN)/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" "$(CURDIR)/_build/live"
 
 # uv installs in seconds; where it cannot be had or fails, pip does the same. uv does not read
 # pip's find-links setting, so it is handed over.

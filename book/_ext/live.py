@@ -1,0 +1,44 @@
+"""Put the live cells' script on the pages that have some, and its files beside them.
+
+Without the script, from `file://` and in print a page keeps the outputs that it was built with, and a line
+says how they come alive. `make live` makes the files.
+"""
+
+import shutil
+from pathlib import Path
+
+from sphinx.errors import ExtensionError
+
+_CELL = '<div class="cell tag_live'
+_NOTE = (
+    '<p class="live-note">The derivations on this page can be run and changed in the browser where the book is '
+    "served: on its website, or by <code>make serve</code>.</p>\n"
+)
+
+
+def _files(app) -> Path:
+    """`_build/live`, beside the staged sources."""
+    return Path(app.srcdir).parent / "live"
+
+
+def _check(app):
+    if not (_files(app) / "sympy.zip").exists():
+        raise ExtensionError(f"{_files(app)} lacks what live cells need; `make live` makes it")
+
+
+def _add(app, pagename, templatename, context, doctree):
+    if _CELL in context.get("body", ""):
+        context["body"] = context["body"].replace(_CELL, _NOTE + _CELL, 1)
+        app.add_js_file("live/page.js", type="module")
+
+
+def _copy(app, exception):
+    if exception is None and app.builder.format == "html":
+        shutil.copytree(_files(app), Path(app.outdir) / "_static" / "live", dirs_exist_ok=True)
+
+
+def setup(app):
+    app.connect("builder-inited", _check)
+    app.connect("html-page-context", _add)
+    app.connect("build-finished", _copy)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

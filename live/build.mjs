@@ -1,0 +1,20 @@
+// Makes the folder that the live pages fetch from: node build.mjs SITE_PACKAGES OUT
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { build } from "esbuild";
+import { loadPyodide } from "pyodide";
+
+const [sitePackages, out] = process.argv.slice(2);
+mkdirSync(out, { recursive: true });
+for (const name of ["pyodide.js", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json"])
+  copyFileSync(`node_modules/pyodide/${name}`, `${out}/${name}`);
+for (const name of ["worker.js", "session.py"]) copyFileSync(name, `${out}/${name}`);
+
+await build({
+  entryPoints: ["page.js", "editor.js"], outdir: out, bundle: true, format: "esm", minify: true, logLevel: "warning",
+});
+
+const pyodide = await loadPyodide();
+pyodide.FS.mkdir("/host");
+pyodide.FS.mount(pyodide.FS.filesystems.NODEFS, { root: sitePackages }, "/host");
+const archive = pyodide.runPython(readFileSync("precompile.py", "utf8"));
+writeFileSync(`${out}/sympy.zip`, archive("/host").toJs());

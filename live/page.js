@@ -1,0 +1,143 @@
+// Run, Edit, Reset and Stop on every cell tagged `live`; Python is fetched at the first Run.
+const BASE = new URL(".", import.meta.url);
+
+/** Python in a worker. Stopping it loses every name that was defined. */
+class Python {
+  run(source, output) {
+    this.worker ??= new Worker(new URL("worker.js", BASE));
+    return new Promise((resolve) => {
+      this.finish = resolve;
+      this.worker.onmessage = ({ data }) => (data.kind === "done" ? resolve(data.ok) : output(data));
+      this.worker.onerror = (error) => {
+        output({ kind: "error", text: `Python could not be started: ${error.message}` });
+        this.stop();
+      };
+      this.worker.postMessage({ source });
+    });
+  }
+
+  stop() {
+    this.worker?.terminate();
+    this.worker = undefined;
+    this.finish?.(false);
+  }
+}
+
+const python = new Python();
+const cells = [];
+let busy = false;
+
+class Cell {
+  constructor(element) {
+    this.element = element;
+    this.input = element.querySelector(".cell_input");
+    this.listing = this.input.querySelector("div.highlight");
+    this.original = this.listing.querySelector("pre").textContent.replace(/\n$/, "");
+    this.source = this.original;
+    this.printed = element.querySelector(".cell_output"); // what stood here when the book was built
+    this.output = this.printed;
+    this.fresh = false; // whether what it defines is in Python's memory
+    this.bar = document.createElement("div");
+    this.bar.className = "live-bar";
+    this.buttons = Object.fromEntries(
+      ["Run", "Edit", "Reset", "Stop"].map((name) => [name, this.button(name, this[name.toLowerCase()])]),
+    );
+    this.status = this.bar.appendChild(document.createElement("span"));
+    this.status.setAttribute("role", "status");
+    this.input.after(this.bar);
+  }
+
+  button(name, action) {
+    const button = this.bar.appendChild(document.createElement("button"));
+    button.type = "button";
+    button.textContent = name;
+    button.addEventListener("click", () => action.call(this));
+    return button;
+  }
+
+  async run() {
+    if (busy) return;
+    busy = true;
+    document.documentElement.classList.add("live-busy");
+    const above = cells.slice(0, cells.indexOf(this)).filter((cell) => !cell.fresh);
+    for (const [position, cell] of above.entries()) {
+      this.status.textContent = `running ${position + 1} of ${above.length} cells above …`;
+      if (!(await cell.execute(this.status))) {
+        this.status.textContent = "stopped: a cell above did not finish";
+        break;
+      }
+    }
+    if (above.every((cell) => cell.fresh)) await this.execute(this.status);
+    busy = false;
+    document.documentElement.classList.remove("live-busy");
+  }
+
+  /** Run this cell alone; what it prints takes the place of the printed output. */
+  async execute(status) {
+    const output = document.createElement("div");
+    output.className = "cell_output live-output";
+    const started = performance.now();
+    const finished = await python.run(this.source, ({ kind, text }) => {
+      if (kind === "progress") status.textContent = text;
+      else append(output, kind, text);
+    });
+    this.show(output);
+    this.fresh = finished;
+    for (const cell of cells.slice(cells.indexOf(this) + 1)) cell.fresh = false;
+    if (finished) status.textContent = `${((performance.now() - started) / 1000).toFixed(2)} s`;
+    await window.MathJax?.typesetPromise?.([output]);
+    return finished;
+  }
+
+  show(output) {
+    if (this.output) this.output.replaceWith(output ?? "");
+    else if (output) this.bar.after(output);
+    this.output = output;
+  }
+
+  async edit() {
+    if (this.view) return this.view.focus();
+    const { editor } = await import(new URL("editor.js", BASE));
+    this.listing.hidden = true;
+    this.element.classList.add("live-edited");
+    this.view = editor(this.input, this.source, {
+      changed: (source) => {
+        this.source = source;
+        for (const cell of cells.slice(cells.indexOf(this))) cell.fresh = false;
+      },
+      run: () => (this.run(), true),
+    });
+  }
+
+  reset() {
+    this.view?.destroy();
+    this.view = undefined;
+    this.listing.hidden = false;
+    this.element.classList.remove("live-edited");
+    this.source = this.original;
+    this.show(this.printed);
+    this.status.textContent = "";
+    for (const cell of cells.slice(cells.indexOf(this))) cell.fresh = false;
+  }
+
+  stop() {
+    python.stop();
+    for (const cell of cells) cell.fresh = false;
+    this.status.textContent = "stopped; the next Run starts Python again";
+  }
+}
+
+/** Text goes on in one block; formulas and errors have their own. */
+function append(output, kind, text) {
+  const last = output.lastElementChild;
+  if (kind === "text" && last?.className === "live-text") {
+    last.textContent += text;
+    return;
+  }
+  const block = output.appendChild(document.createElement(kind === "latex" ? "div" : "pre"));
+  block.className = kind === "latex" ? "math notranslate nohighlight" : `live-${kind}`;
+  block.textContent = kind === "latex" ? `\\[${text.replace(/^\$\$?|\$\$?$/g, "")}\\]` : text;
+}
+
+for (const element of document.querySelectorAll("div.cell.tag_live")) cells.push(new Cell(element));
+document.documentElement.classList.add("live-ready");
