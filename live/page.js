@@ -25,7 +25,8 @@ class Python {
 
 const python = new Python();
 const cells = [];
-let busy = false;
+let queue = Promise.resolve(); // Python runs one cell at a time
+let stops = 0;
 
 class Cell {
   constructor(element) {
@@ -55,21 +56,22 @@ class Cell {
     return button;
   }
 
-  async run() {
-    if (busy) return;
-    busy = true;
-    document.documentElement.classList.add("live-busy");
+  run() {
+    const asked = stops;
+    this.status.textContent = "waiting for another cell …";
+    queue = queue.then(() => asked === stops && this.runWithAbove());
+  }
+
+  async runWithAbove() {
     const above = cells.slice(0, cells.indexOf(this)).filter((cell) => !cell.fresh);
     for (const [position, cell] of above.entries()) {
       this.status.textContent = `running ${position + 1} of ${above.length} cells above …`;
       if (!(await cell.execute(this.status))) {
-        this.status.textContent = "stopped: a cell above did not finish";
+        this.status.textContent = "not run: a cell above did not finish";
         break;
       }
     }
     if (above.every((cell) => cell.fresh)) await this.execute(this.status);
-    busy = false;
-    document.documentElement.classList.remove("live-busy");
   }
 
   /** Run this cell alone; what it prints takes the place of the printed output. */
@@ -84,7 +86,8 @@ class Cell {
     this.show(output);
     this.fresh = finished;
     for (const cell of cells.slice(cells.indexOf(this) + 1)) cell.fresh = false;
-    if (finished) status.textContent = `${((performance.now() - started) / 1000).toFixed(2)} s`;
+    if (finished) status.textContent = `ran in ${((performance.now() - started) / 1000).toFixed(2)} s`;
+    else if (output.querySelector(".live-error")) status.textContent = "failed";
     await window.MathJax?.typesetPromise?.([output]);
     return finished;
   }
@@ -121,9 +124,12 @@ class Cell {
   }
 
   stop() {
+    stops += 1;
     python.stop();
-    for (const cell of cells) cell.fresh = false;
-    this.status.textContent = "stopped; the next Run starts Python again";
+    for (const cell of cells) {
+      cell.fresh = false;
+      if (cell.status.textContent.endsWith("…")) cell.status.textContent = "stopped; the next Run starts Python again";
+    }
   }
 }
 

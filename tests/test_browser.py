@@ -159,3 +159,71 @@ def test_the_page_claims_agrees_with_the_records(site):
     table = ledger(load_claims(ROOT / "claims.yml"), store_for("paper"))
     page = (site / "notebooks" / "claims.html").read_text()
     assert shown(page) == dict(zip(table.id, table.verdict, strict=True))
+
+
+# --- Live cells ----------------------------------------------------------------------------------
+
+
+def button(cell, name):
+    return cell.get_by_role("button", name=name, exact=True)
+
+
+def test_live_cells_run_edit_reset_and_stop(visit):
+    page, wrong = visit("notebooks/dense.html")
+    cells = page.locator("div.cell.tag_live")
+    fetched = []
+    page.context.on("request", lambda request: fetched.append(request.url.rpartition("/")[2]))
+    built = cells.nth(2).locator(".cell_output").inner_text()
+    assert not page.locator(".live-note").is_visible()
+
+    # Run takes the cells above with it, and typesets.
+    button(cells.nth(2), "Run").click()
+    cells.nth(2).locator(".live-output mjx-container").wait_for(timeout=60_000)
+    assert {"worker.js", "pyodide.asm.wasm", "sympy.zip"} <= set(fetched) and "editor.js" not in fetched
+    assert cells.nth(1).get_by_role("status").inner_text() == "" and cells.nth(3).locator(".live-output").count() == 0
+    assert re.match(r"ran in \d+\.\d\d s", cells.nth(2).get_by_role("status").inner_text())
+    assert cells.nth(2).locator(".live-output").inner_text().split() == built.split()
+
+    # Edit: the cells below use what was changed; "/" belongs to the editor, not to the page's search.
+    button(cells.nth(2), "Edit").click()
+    page.keyboard.press("Control+End")
+    page.keyboard.type("\nV = V / 2\nprint('halved')")
+    page.keyboard.press("Shift+Enter")
+    cells.nth(2).get_by_text("halved").wait_for()
+    button(cells.nth(3), "Run").click()
+    cells.nth(3).locator(".live-error").wait_for()
+    assert "AssertionError: this step is false: det W = 18" in cells.nth(3).locator(".live-error").inner_text()
+
+    # Reset brings back the text and the output of the book.
+    button(cells.nth(2), "Reset").click()
+    assert cells.nth(2).locator(".cell_output").inner_text().split() == built.split()
+    assert cells.nth(2).locator(".cm-editor").count() == 0 and cells.nth(2).locator("pre").first.is_visible()
+
+    # Stop ends an endless loop; Python starts again at the next Run.
+    button(cells.nth(0), "Edit").click()
+    page.keyboard.press("Control+End")
+    page.keyboard.type("\nwhile True: pass")
+    button(cells.nth(0), "Run").click()
+    page.wait_for_timeout(500)
+    button(cells.nth(0), "Stop").click()
+    assert "stopped" in cells.nth(0).get_by_role("status").inner_text()
+    button(cells.nth(0), "Reset").click()
+    button(cells.nth(3), "Run").click()
+    cells.nth(3).get_by_text("✓ det W = 18").wait_for(timeout=60_000)
+    assert cells.nth(3).locator(".live-error").count() == 0 and wrong == []
+
+
+def test_without_scripts_or_a_server_the_outputs_stay_and_a_line_says_more(chromium, site, address):
+    for target, scripts in ((f"{address}notebooks/dense.html", False), (f"file://{site}/notebooks/dense.html", True)):
+        context = chromium.new_context(java_script_enabled=scripts)
+        page = context.new_page()
+        page.goto(target)
+        assert page.locator(".live-note").is_visible() and "make serve" in page.locator(".live-note").inner_text()
+        assert page.locator("div.cell.tag_live .cell_output").first.is_visible()
+        assert page.get_by_role("button", name="Run", exact=True).count() == 0
+        context.close()
+
+
+def test_pages_without_live_cells_fetch_nothing_for_them(visit):
+    page, _ = visit("notebooks/claims.html")
+    assert page.locator("script[src*='live/']").count() == 0 and page.locator(".live-note").count() == 0
