@@ -67,18 +67,21 @@ class Cell {
     for (const [position, cell] of above.entries()) {
       this.status.textContent = `running ${position + 1} of ${above.length} cells above …`;
       if (!(await cell.execute(this.status))) {
-        this.status.textContent = "not run: a cell above did not finish";
-        break;
+        if (this.status.textContent.endsWith("…")) this.status.textContent = "not run: a cell above failed";
+        return;
       }
     }
-    if (above.every((cell) => cell.fresh)) await this.execute(this.status);
+    this.status.textContent = "running …";
+    const started = performance.now();
+    const finished = await this.execute(this.status);
+    const seconds = ((performance.now() - started) / 1000).toFixed(2);
+    if (this.status.textContent.endsWith("…")) this.status.textContent = finished ? `ran in ${seconds} s` : "failed";
   }
 
-  /** Run this cell alone; what it prints takes the place of the printed output. */
+  /** Run this cell alone; what it prints takes the place of the printed output. True unless it failed. */
   async execute(status) {
     const output = document.createElement("div");
     output.className = "cell_output live-output";
-    const started = performance.now();
     const finished = await python.run(this.source, ({ kind, text }) => {
       if (kind === "progress") status.textContent = text;
       else append(output, kind, text);
@@ -86,8 +89,6 @@ class Cell {
     this.show(output);
     this.fresh = finished;
     for (const cell of cells.slice(cells.indexOf(this) + 1)) cell.fresh = false;
-    if (finished) status.textContent = `ran in ${((performance.now() - started) / 1000).toFixed(2)} s`;
-    else if (output.querySelector(".live-error")) status.textContent = "failed";
     await window.MathJax?.typesetPromise?.([output]);
     return finished;
   }

@@ -23,4 +23,4 @@ def archive(source):
     return found.getvalue()
 
 
-archive
+archive  # noqa: B018

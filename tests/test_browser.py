@@ -168,6 +168,14 @@ def button(cell, name):
     return cell.get_by_role("button", name=name, exact=True)
 
 
+def add(page, cell, line):
+    """Edit a cell: a line at its end."""
+    button(cell, "Edit").click()
+    cell.locator(".cm-editor").wait_for()
+    page.keyboard.press("Control+End")
+    page.keyboard.type(f"\n{line}")
+
+
 def test_live_cells_run_edit_reset_and_stop(visit):
     page, wrong = visit("notebooks/dense.html")
     cells = page.locator("div.cell.tag_live")
@@ -185,11 +193,9 @@ def test_live_cells_run_edit_reset_and_stop(visit):
     assert cells.nth(2).locator(".live-output").inner_text().split() == built.split()
 
     # Edit: the cells below use what was changed; "/" belongs to the editor, not to the page's search.
-    button(cells.nth(2), "Edit").click()
-    page.keyboard.press("Control+End")
-    page.keyboard.type("\nV = V / 2\nprint('halved')")
+    add(page, cells.nth(2), "V = V / 2; print('halved')")
     page.keyboard.press("Shift+Enter")
-    cells.nth(2).get_by_text("halved").wait_for()
+    cells.nth(2).locator(".live-output").get_by_text("halved").wait_for()
     button(cells.nth(3), "Run").click()
     cells.nth(3).locator(".live-error").wait_for()
     assert "AssertionError: this step is false: det W = 18" in cells.nth(3).locator(".live-error").inner_text()
@@ -200,14 +206,12 @@ def test_live_cells_run_edit_reset_and_stop(visit):
     assert cells.nth(2).locator(".cm-editor").count() == 0 and cells.nth(2).locator("pre").first.is_visible()
 
     # Stop ends an endless loop; Python starts again at the next Run.
-    button(cells.nth(0), "Edit").click()
-    page.keyboard.press("Control+End")
-    page.keyboard.type("\nwhile True: pass")
-    button(cells.nth(0), "Run").click()
+    add(page, cells.nth(3), "while True: pass")
+    button(cells.nth(3), "Run").click()
     page.wait_for_timeout(500)
-    button(cells.nth(0), "Stop").click()
-    assert "stopped" in cells.nth(0).get_by_role("status").inner_text()
-    button(cells.nth(0), "Reset").click()
+    button(cells.nth(3), "Stop").click()
+    assert "stopped" in cells.nth(3).get_by_role("status").inner_text()
+    button(cells.nth(3), "Reset").click()
     button(cells.nth(3), "Run").click()
     cells.nth(3).get_by_text("✓ det W = 18").wait_for(timeout=60_000)
     assert cells.nth(3).locator(".live-error").count() == 0 and wrong == []
