@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from entropy_lib import book
 from tests.test_book import executed  # noqa: F401
 from tests.test_project import ROOT
 
@@ -80,3 +81,89 @@ def test_a_chapter_knows_nothing_of_another():
 @pytest.mark.parametrize("name", ["page.js", "editor.js", "worker.js", "pyodide.asm.wasm", "sympy.zip"])
 def test_what_a_page_fetches_is_there(name):
     assert (Path(LIVE) / name).stat().st_size > 0
+
+
+# What each "Try it" asks for, and what must come of it: chapter, the edits, the cell that is then run, what it shows.
+TRIES = [
+    (
+        "entropy",
+        {"f = [Rational(1, 2), Rational(1, 3), Rational(1, 6)]": "f = [Rational(1, 4)] * 4"},
+        "shannon = ",
+        "AssertionError: this step is false: for f",
+    ),
+    (
+        "dense",
+        {"[0, 4, -2, 1, 5]])": "[3, 0, 9, 1, 5]])"},
+        "W = V[:3, :3]",
+        "AssertionError: this step is false: det W = 18",
+    ),
+    (
+        "convolutions",
+        {
+            "C = Matrix([[2, 1], [4, 3], [-2, 1]])": "C = Matrix([[0, 0], [1, 0], [0, 0]])",
+            'check(Z == Matrix([[7, 22, 45], [13, 3, 26]]), "Z is the paper\'s feature map (Eq. 9)")': "",
+        },
+        "def convolve",
+        r"\begin{matrix}0 & 0 & 5\\2 & 1 & 0\end{matrix}",
+    ),
+    (
+        "corollary-6",
+        {"[[2, 1], [4, 3], [-2, 1]]), 4, 4)": "[[0, 0], [1, 0], [0, 0]]), 4, 4).det()"},
+        "def complete_conv",
+        r"\displaystyle 0$",
+    ),
+    (
+        "corollary-6",
+        {"[[2, 1], [4, 3], [-2, 1]]), 4, 4)": "[[1, 0], [0, 0], [0, 0]]), 4, 4).det()"},
+        "def complete_conv",
+        r"\displaystyle 1$",
+    ),
+    (
+        "losses",
+        {
+            "-lam * log_det": "lam / W.det()",
+            "check(simplify(change - eta * lam * (a**2 + b**2 + c**2 + d**2) / W.det()**2) == 0,": "(",
+        },
+        "log_det = ",
+        r"{\left(a d - b c\right)^{3}}",
+    ),
+    (
+        "limits",
+        {"V = Matrix([[3, 0, 9, -3, 4], [1, 5,": "V = Matrix([[0, 0, 9, -3, 4], [0, 5,"},
+        "minors = ",
+        "AssertionError: this step is false: the paper takes columns 1, 2, 3",
+    ),
+    (
+        "limits",
+        {
+            "V = Matrix([[3, 0, 9, -3, 4], [1, 5,": "V = Matrix([[0, 0, 9, -3, 4], [0, 5,",
+            'check(minors[(0, 1, 2)] == 18, "the paper takes columns 1, 2, 3: |det| = 18")': "",
+            "check((min(minors.values()), max(minors.values())) == (7, 187),": "(",
+        },
+        "general = ",
+        "✓ Example 4: det VVᵀ is the sum of the ten squares",
+    ),
+]
+
+
+def test_what_a_reader_is_asked_to_try_does_what_it_says():
+    asked = {}
+    for number, (chapter, edits, cell, _) in enumerate(TRIES):
+        sources = [c.source for c in live_cells(book.Chapter(chapter).source)]
+        last = next(k for k, source in enumerate(sources) if cell in source)
+        sources = sources[: last + 1]
+        for old, new in edits.items():
+            assert sum(old in source for source in sources) == 1, old
+            sources = [source.replace(old, new) for source in sources]
+        asked[str(number)] = sources
+    for (chapter, *_, shown), made in zip(TRIES, run(asked).values(), strict=True):
+        assert all(part["ok"] for part in made[:-1]), chapter
+        assert shown in "".join(text for _, text in made[-1]["outputs"]), chapter
+
+
+def test_every_derivation_chapter_asks_the_reader_to_try_something():
+    for chapter in {chapter for chapter, *_ in TRIES}:
+        assert "{admonition} Try it" in (book.SOURCES / f"{chapter}.md").read_text()
+    assert {chapter for chapter, *_ in TRIES} == {
+        "entropy", "dense", "convolutions", "corollary-6", "losses", "limits",
+    }  # fmt: skip
