@@ -4,6 +4,10 @@ Figures are transparent SVG in dark ink; the page's stylesheet turns the ink lig
 (hue is kept). The palette is Okabe and Ito's, distinguishable with any colour vision.
 """
 
+import base64
+import html
+import io
+import json
 from collections.abc import Mapping
 
 import matplotlib as mpl
@@ -45,6 +49,20 @@ def table(frame: pd.DataFrame, digits: Mapping[str, str] | None = None) -> None:
         if column in frame:
             style = style.format(f"{{:{form}}}", subset=column, na_rep="–")
     display(HTML(f'<div class="wide">{style.to_html()}</div>'))
+
+
+def explore(kind: str, fallback: str, data: Mapping | None = None) -> None:
+    """Display a figure that answers to the reader, by `live/figures.js`; `fallback` stands there without scripts."""
+    kept = f'<script type="application/json">{json.dumps(data)}</script>' if data else ""
+    note = f'<p class="explore-note">{html.escape(fallback)}</p>'
+    display(HTML(f'<div class="explore" data-kind="{kind}">{note}{kept}</div>'))
+
+
+def strip(images: np.ndarray) -> str:
+    """Images `(n, l, w)` or `(n, l, w, 3)` of bytes side by side, as the address of a PNG within a page."""
+    raw = io.BytesIO()
+    plt.imsave(raw, np.concatenate(list(images), axis=1), cmap="gray", vmin=0, vmax=255, format="png")
+    return f"data:image/png;base64,{base64.b64encode(raw.getvalue()).decode()}"
 
 
 def coefficient_colours(coefficients: list[float]) -> dict[float, object]:

@@ -12,6 +12,8 @@ for (const name of ["worker.js", "session.py"]) copyFileSync(name, `${out}/${nam
 await build({
   entryPoints: ["page.js", "editor.js"], outdir: out, bundle: true, format: "esm", minify: true, logLevel: "warning",
 });
+// A classic script, which runs from file:// too.
+await build({ entryPoints: ["figures.js"], outdir: out, bundle: true, format: "iife", minify: true, logLevel: "warning" });
 
 const pyodide = await loadPyodide();
 pyodide.FS.mkdir("/host");

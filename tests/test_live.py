@@ -1,12 +1,14 @@
 """Live cells, run by the Python of the page in Node, against the outputs that the book was built with."""
 
 import json
+import math
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
-from entropy_lib import book
+from entropy_lib import book, circular_conv_entropy_change, mahler_measure
 from tests.test_book import executed  # noqa: F401
 from tests.test_project import ROOT
 
@@ -167,3 +169,43 @@ def test_every_derivation_chapter_asks_the_reader_to_try_something():
     assert {chapter for chapter, *_ in TRIES} == {
         "entropy", "dense", "convolutions", "corollary-6", "losses", "limits",
     }  # fmt: skip
+
+
+# --- What figures compute as the reader moves them -------------------------------------------------
+
+
+def measured(expression: str, values: list) -> list:
+    """A function of `live/measures.js` on each of the values."""
+    program = f"""
+        import * as measures from "./measures.js";
+        const values = {json.dumps(values)};
+        console.log(JSON.stringify(values.map((value) => {expression})));
+    """
+    command = [NODE, "--input-type=module", "--eval", program]
+    finished = subprocess.run(command, cwd=ROOT / "live", capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout)
+
+
+def test_the_pages_circular_log_det_is_the_librarys():
+    kernels = torch.randn(20, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for n in (8, 11):
+        exact = [float(circular_conv_entropy_change(kernel, (n, n))) / n**2 for kernel in kernels]
+        assert measured(f"measures.circular(value, {n})", kernels.tolist()) == pytest.approx(exact, abs=1e-9)
+
+
+def test_the_pages_mahler_measure_is_the_librarys_and_that_of_filters_with_a_known_one():
+    """Of a dominant corner it is that corner; of 1 + x + y it is 0.3230659 (Smyth)."""
+    kernels = torch.randn(20, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    known = torch.tensor([[[4.0, 1, 0], [1, 0, 0.5], [0, 0, -1]], [[1, 1, 0], [1, 0, 0], [0, 0, 0]]])
+    expected = [*mahler_measure(kernels, points=2048).tolist(), math.log(4), 0.3230659]
+    found = measured("measures.mahler(value)", [*kernels.tolist(), *known.tolist()])
+    assert found == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_pages_crossings_are_where_the_slopes_are_equal():
+    found = measured("[measures.crossings(value), value]", [1e-4, 0.01, 0.2, 0.25, 0.3])
+    for roots, eps in found:
+        assert len(roots) == (0 if eps > 0.25 else 2)
+        for x in roots:
+            assert (x + eps) ** 2 == pytest.approx(x, rel=1e-9)

@@ -1,4 +1,4 @@
-"""Put the live cells' script on the pages that have some, and its files beside them.
+"""Put the scripts of live cells and of figures that move on the pages that have some, and their files beside them.
 
 Without the script, from `file://` and in print a page keeps the outputs that it was built with, and a line
 says how they come alive. `make live` makes the files.
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sphinx.errors import ExtensionError
 
+_FIGURE = '<div class="explore"'
 _CELL = '<div class="cell tag_live'
 _NOTE = (
     '<p class="live-note">The derivations on this page can be run and changed in the browser where the book is '
@@ -30,6 +31,8 @@ def _add(app, pagename, templatename, context, doctree):
     if _CELL in context.get("body", ""):
         context["body"] = context["body"].replace(_CELL, _NOTE + _CELL, 1)
         app.add_js_file("live/page.js", type="module")
+    if _FIGURE in context.get("body", ""):
+        app.add_js_file("live/figures.js", loading_method="defer")
 
 
 def _copy(app, exception):

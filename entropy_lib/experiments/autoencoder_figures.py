@@ -67,6 +67,27 @@ def curves(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
     return figure
 
 
+def explorable(store: Store, outcomes: pd.DataFrame, latent: int) -> dict:
+    """What `curves` and `gallery` show, for a reader who picks λ: see `coefficients` in `live/figures.js`."""
+    at = outcomes[outcomes.latent == latent]
+    first = at[at.seed == 0].set_index("coefficient")
+    joined = store.curves(EXPERIMENT).merge(at[["trial", "coefficient"]], on="trial")
+    runs = []
+    for c, group in joined[joined.epoch > 0].groupby("coefficient"):
+        mean = group.groupby("epoch")[["validation_mse", "log_abs_det"]].mean()
+        runs.append(
+            {
+                "label": plots.coefficient_label(c),
+                "error": [float(f"{value:.4g}") for value in mean.validation_mse],
+                "stop": round(at[at.coefficient == c].stopping_epoch.mean()),
+                "log_abs_det": round(float(mean.log_abs_det.iloc[-1]), 1),
+                "picture": plots.strip([_picture(image) for image in _reconstructions(store, first.loc[c])]),
+            }
+        )
+    originals = plots.strip([_picture(image) for image in pictured(store, outcomes)["originals"]])
+    return {"title": f"validation MSE, d = {latent}", "originals": originals, "runs": runs}
+
+
 def gallery(store: Store, outcomes: pd.DataFrame, latent: int, epoch: int | None = None) -> Figure:
     """Reconstructions of ten test images by seed 0: original, λ = 0, three guided networks.
 

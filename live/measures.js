@@ -1,0 +1,40 @@
+// What the figures compute as the reader moves them, in nats.
+
+/** Derivatives' sizes at x of -log x and of 1 / (x + ε). */
+export const slopes = (x, eps) => ({ log: 1 / x, reciprocal: 1 / (x + eps) ** 2 });
+
+/** Where the two slopes are equal, from below; none for ε > 1/4. */
+export function crossings(eps) {
+  const root = Math.sqrt(1 - 4 * eps);
+  // The smaller root by Vieta: their product is ε².
+  const high = (1 - 2 * eps + root) / 2;
+  return eps > 0.25 ? [] : [eps ** 2 / high, high];
+}
+
+/**
+ * Mean of log|K̂(f)| over n x n frequencies of a 3 x 3 kernel: the change of entropy per pixel of its
+ * circular convolution on an n x n image. With a shift of half a step the frequencies miss the
+ * axes, where simple filters vanish, and the mean tends to the logarithm of the Mahler measure.
+ */
+export function circular(kernel, n, shift = 0) {
+  const [cos, sin] = [Math.cos, Math.sin].map((f) => Array.from({ length: n }, (_, i) => f((2 * Math.PI * (i + shift)) / n)));
+  let total = 0;
+  for (let u = 0; u < n; u++) {
+    // Each column's taps joined at this vertical frequency: c0 + c1 z + c2 z².
+    const [c, s] = [cos[u], sin[u]];
+    const columns = [0, 1, 2].map((m) => [
+      kernel[0][m] + kernel[1][m] * c + kernel[2][m] * (c * c - s * s),
+      kernel[1][m] * s + kernel[2][m] * 2 * c * s,
+    ]);
+    for (let v = 0; v < n; v++) {
+      const [c, s] = [cos[v], sin[v]];
+      const [c2, s2] = [c * c - s * s, 2 * c * s];
+      const re = columns[0][0] + columns[1][0] * c - columns[1][1] * s + columns[2][0] * c2 - columns[2][1] * s2;
+      const im = columns[0][1] + columns[1][0] * s + columns[1][1] * c + columns[2][0] * s2 + columns[2][1] * c2;
+      total += Math.log(re * re + im * im) / 2;
+    }
+  }
+  return total / n ** 2;
+}
+
+export const mahler = (kernel) => circular(kernel, 256, 0.5);
