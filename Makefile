@@ -33,8 +33,8 @@ notebooks: $(READY) ## write the chapters as .ipynb into _build/notebooks, for p
 picture: $(READY) ## redraw the README's picture from the committed records
 	$(BIN)/entropy-book picture
 
-lint: $(READY)  ## check the style of the code
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(READY)  ## check the style and the types of the code
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy entropy_lib
 
 clean:          ## remove everything that was built, keep the environment
 	rm -rf _build

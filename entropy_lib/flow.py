@@ -38,6 +38,13 @@ def entropy_flow(
 
     Raises:
         ValueError: the model has no dense or 2-D convolutional layer, or a weight is not finite.
+
+    >>> flow = entropy_flow(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 4)), input_size=(4, 4))
+    >>> flow[["layer", "name", "kind", "output"]]
+       layer name   kind  output
+    0      1    0   conv       0
+    1      1    0   conv       1
+    2      2    2  dense       0
     """
     layers = [(name, part) for name, part in model.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
     sizes = dict.fromkeys((name for name, _ in layers), input_size)
@@ -104,6 +111,9 @@ def select_layers(means: pd.Series, deviations: float = 1.0) -> list[str]:
 
     Returns:
         Names from the index of `means`, in its order.
+
+    >>> select_layers(pd.Series({"first": -2.0, "second": -5.0, "third": -5.5}))
+    ['first']
     """
     finite = means[np.isfinite(means)]
     return finite.index[finite > finite.mean() + deviations * finite.std(ddof=0)].tolist()

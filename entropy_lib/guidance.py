@@ -129,8 +129,8 @@ class ConvEntropyLoss(_EntropyLoss):
     Raises:
         ValueError: as :class:`DenseEntropyLoss`.
 
-    >>> float(ConvEntropyLoss()(torch.ones(4, 3, 5, 5)))
-    -0.0
+    >>> float(ConvEntropyLoss(0.5)(torch.full((4, 3, 5, 5), torch.e)))  # -0.5 log e for each of 12 filters
+    -6.0
     """
 
     def _penalty(self, kernel: Tensor) -> Tensor:

@@ -22,6 +22,10 @@ def complete_dense(weight: Tensor) -> Tensor:
 
     Raises:
         TypeError, ValueError: as :func:`dense_entropy_change`.
+
+    >>> complete_dense(torch.tensor([[2.0, 7.0]]))
+    tensor([[2., 7.],
+            [0., 1.]])
     """
     weight = checked(weight, "weight", "(..., N, d)")
     rows, columns = weight.shape[-2:]
@@ -46,6 +50,10 @@ def conv_matrix(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
 
     Raises:
         TypeError, ValueError: as :func:`conv_entropy_change`.
+
+    >>> conv_matrix(torch.tensor([[2.0, 1.0]]), (1, 3))
+    tensor([[2., 1., 0.],
+            [0., 2., 1.]])
     """
     kernel, (length, width), k, m = _offsets(kernel, input_size)
     p, q = kernel.shape[-2:]
@@ -68,6 +76,11 @@ def complete_conv(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
 
     Raises:
         TypeError, ValueError: as :func:`conv_entropy_change`.
+
+    >>> complete_conv(torch.tensor([[2.0, 1.0]]), (1, 3))
+    tensor([[2., 1., 0.],
+            [0., 2., 1.],
+            [0., 0., 1.]])
     """
     kernel, (length, width), k, m = _offsets(kernel, input_size)
     p, q = kernel.shape[-2:]

@@ -31,6 +31,9 @@ def gram_entropy_change(weight: Tensor) -> Tensor:
 
     Computed as :math:`\sum\log|R_{ii}|` of a QR factorisation, which does not square the condition
     number as forming the Gram matrix would. Source: Cover & Thomas, Theorem 8.6.4; Cauchy-Binet.
+
+    >>> gram_entropy_change(torch.tensor([[3.0, 4.0]])).exp()  # the length of the row
+    tensor(5.)
     """
     weight = checked(weight, "weight", "(..., N, d)")
     return _log_volume(weight)
@@ -57,6 +60,9 @@ def causal_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> T
             larger than its input.
 
     Source: this is the map for which the argument of Corollary 6 is exact.
+
+    >>> causal_conv_entropy_change(torch.tensor([[2.0, 0.5]]), (1, 3)).exp()  # 2 x 2 x 2
+    tensor(8.)
     """
     kernel, (length, width) = _channels(kernel, input_size)
     out, into = kernel.shape[-4:-2]
@@ -95,6 +101,9 @@ def circular_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) ->
     Source: Sedghi, Gupta & Long (2019) for the block diagonalisation. A real kernel has
     :math:`\hat K(-f) = \overline{\hat K(f)}`, so half of the frequencies are computed, and so many
     at a time as fit into a few hundred megabytes.
+
+    >>> circular_conv_entropy_change(torch.tensor([[2.0, 0.5]]), (1, 3)).exp()  # 2 x 2 x 2 + 0.5 x 0.5 x 0.5
+    tensor(8.1250)
     """
     kernel, (length, width) = _channels(kernel, input_size)
     if kernel.shape[-2:] == (1, 1):  # the same matrix at every frequency
@@ -151,6 +160,9 @@ def mahler_measure(kernel: Tensor, points: int = 4096) -> Tensor:
     With the default `points` the absolute error in float64 stayed below 1e-3 on the closed forms
     in the tests and below 1e-9 where the transform has no zero on the torus. The gradient exists
     where roots are simple and off the unit circle and the leading coefficient is not zero.
+
+    >>> mahler_measure(torch.tensor([[2.0, 0.5]])).exp()  # a dominant corner is all that counts
+    tensor(2.)
     """
     kernel = checked(kernel, "kernel", "(..., p, q)")
     flat = kernel.reshape(-1, *kernel.shape[-2:])
