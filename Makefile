@@ -6,13 +6,16 @@ READY := $(VENV)/.ready
 LIVE := _build/live/sympy.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test live browser notebooks picture lint clean
+.PHONY: help book pdf serve test live browser notebooks picture lint clean
 
 help:           ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 book: $(READY) $(LIVE)  ## make the environment, run the notebooks at quick, build the book
 	$(BIN)/entropy-book build
+
+pdf: $(READY) $(LIVE)   ## print the whole book to _build/book.pdf (make browser first); the next make book offers it
+	$(BIN)/entropy-book pdf
 
 serve: $(READY) ## serve the built book on 127.0.0.1 and open it
 	$(BIN)/entropy-book serve

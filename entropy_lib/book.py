@@ -25,6 +25,7 @@ from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
+from entropy_lib import publish
 from entropy_lib.files import digest, source_hash, write_atomically
 from entropy_lib.sweep.run import machine
 
@@ -235,33 +236,74 @@ def _origin(chapter: Chapter, figure: nbformat.NotebookNode, made: Mapping) -> n
 def build() -> Path:
     """Stage everything and build the HTML with warnings as errors; return its folder.
 
+    A PDF of the same sources (:func:`pdf`) becomes a part of it.
+
     Raises:
         BookError: Jupyter Book failed or warned.
     """
     with _one_at_a_time():
-        return _build()
+        stage, pdf = _stage(), BUILD / "book.pdf"
+        printed = stage / "extra" / "downloads" / "book.pdf"
+        printed.unlink(missing_ok=True)
+        if pdf.exists() and pdf.with_suffix(".key").read_text() == _key(stage):
+            shutil.copy(pdf, printed)
+        site, fresh = BUILD / "html", BUILD / "html.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(_built(stage, "html"), fresh)
+        publish.archive(fresh)
+        shutil.rmtree(site, ignore_errors=True)
+        return fresh.rename(site)
 
 
-def _build() -> Path:
+def pdf() -> Path:
+    """The whole book as one PDF, printed by Chromium from a single page; return its path.
+
+    Raises:
+        BookError: Jupyter Book failed or warned, or Chromium is missing.
+    """
+    with _one_at_a_time():
+        stage, target = _stage(), BUILD / "book.pdf"
+        (page,) = _built(stage, "singlehtml").rglob("index.html")
+        try:
+            publish.print_page(page, target)
+        except RuntimeError as error:
+            raise BookError(str(error)) from None
+        target.with_suffix(".key").write_text(_key(stage))
+        return target
+
+
+def _key(stage: Path) -> str:
+    """Fingerprint of what is staged, without what readers download."""
+    files = sorted(path for part in ("notebooks", "book", "_static") for path in _files_below(stage / part))
+    return digest(*(path.read_bytes() for path in files))
+
+
+def _stage() -> Path:
+    """Bring all sources of the book together, chapters with their outputs; return the folder."""
     stage = BUILD / "stage"
+    downloads = stage / "extra" / "downloads"
     for chapter in tqdm(chapters(), desc="staging chapters"):
-        _write_if_changed(stage / "notebooks" / f"{chapter.name}.ipynb", nbformat.writes(staged(chapter)))
+        with_outputs = nbformat.writes(staged(chapter))
+        _write_if_changed(stage / "notebooks" / f"{chapter.name}.ipynb", with_outputs)
+        _write_if_changed(downloads / f"{chapter.name}-executed.ipynb", with_outputs)
+        _write_if_changed(downloads / f"{chapter.name}.ipynb", nbformat.writes(publish.clean(chapter.source, ROOT)))
     for path in [ROOT / "_config.yml", ROOT / "_toc.yml", *PROSE.rglob("*")]:
         if path.is_file():
             within = path.relative_to(ROOT)
             target = stage / (within.relative_to("book") if within.parts[:2] == ("book", "_static") else within)
             _write_if_changed(target, path.read_bytes())
+    return stage
+
+
+def _built(stage: Path, builder: str) -> Path:
+    """Run Jupyter Book, warnings being errors; return the folder of what it made."""
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(stage), "-W", "--keep-going"]
+    command += [] if builder == "html" else ["--builder", "custom", "--custom-builder", builder]
     finished = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     if finished.returncode:
         lines = [line for line in finished.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookError("Jupyter Book stopped:\n" + "\n".join(lines or finished.stderr.splitlines()[-20:]))
-    site, fresh = BUILD / "html", BUILD / "html.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(stage / "_build" / "html", fresh)
-    shutil.rmtree(site, ignore_errors=True)
-    fresh.rename(site)
-    return site
+    return stage / "_build" / builder
 
 
 def _write_if_changed(path: Path, content: str | bytes) -> None:

@@ -59,6 +59,15 @@ def build(chapters: Chapters = None, profile: Profile = "quick", device: Device 
 
 
 @app.command()
+def pdf(chapters: Chapters = None, profile: Profile = "quick", device: Device = "cpu") -> None:
+    """Run what is out of date, then print the whole book to one PDF; the next build offers it."""
+    from entropy_lib import book
+
+    run(chapters, profile, device, None, False)
+    typer.echo(f"the PDF is {book.pdf()}")
+
+
+@app.command()
 def serve(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
     browser: Annotated[bool, typer.Option(help="Open the book in a browser.")] = True,

@@ -1,0 +1,22 @@
+"""What only a published book has: addresses for search engines and for cards in social media.
+
+`$BOOK_URL` is where it will stand; without it nothing is added. The page for addresses that lead
+nowhere is made in any case.
+"""
+
+import os
+from urllib.parse import urlparse
+
+
+def setup(app):
+    address = os.environ.get("BOOK_URL", "").removesuffix("/")
+    app.setup_extension("notfound.extension")
+    app.config.notfound_urls_prefix = f"{urlparse(address).path.removesuffix('/')}/"
+    app.config.notfound_pagename = "404"
+    if address:
+        app.config.html_baseurl = f"{address}/"
+        app.config.sitemap_url_scheme = "{link}"
+        app.config.ogp_site_url = f"{address}/"
+        for extension in ("sphinx_sitemap", "sphinxext.opengraph"):
+            app.setup_extension(extension)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
