@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LIVE := _build/live/sympy.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf serve test live browser notebooks picture lint clean
+.PHONY: help book pdf serve test live browser notebooks picture links lint clean
 
 help:           ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ notebooks: $(READY) ## write the chapters as .ipynb into _build/notebooks, for p
 
 picture: $(READY) ## redraw the README's picture from the committed records
 	$(BIN)/entropy-book picture
+
+links: $(READY) ## ask every address in the book whether it answers
+	$(BIN)/jupyter-book build _build/stage --builder custom --custom-builder linkcheck --quiet
 
 lint: $(READY)  ## check the style and the types of the code
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy entropy_lib

@@ -18,7 +18,7 @@ from tests.test_project import ROOT
 
 pytestmark = pytest.mark.browser
 PAGES = [f"notebooks/{chapter.name}.html" for chapter in book.chapters()] + [
-    f"book/{name}.html" for name in ("index", "evidence", "glossary", "bibliography")
+    f"book/{name}.html" for name in ("evidence", "api", "glossary", "bibliography")
 ]
 
 
@@ -231,3 +231,71 @@ def test_without_scripts_or_a_server_the_outputs_stay_and_a_line_says_more(chrom
 def test_pages_without_live_cells_fetch_nothing_for_them(visit):
     page, _ = visit("notebooks/claims.html")
     assert page.locator("script[src*='live/']").count() == 0 and page.locator(".live-note").count() == 0
+
+
+# --- Figures that move, weight, accessibility ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "sliders"),
+    [("losses", "losses", 2), ("limits", "kernel", 9), ("autoencoder", "coefficients", 1)],
+)
+def test_figures_answer_to_the_keyboard(visit, path, kind, sliders):
+    page, wrong = visit(f"notebooks/{path}.html")
+    figure = page.locator(f".explore[data-kind={kind}]")
+    inputs = figure.locator("input[type=range]")
+    assert inputs.count() == sliders and figure.locator(".explore-note").count() == 0
+    before = figure.get_by_role("status").inner_text(), figure.inner_html()
+    inputs.first.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    assert (figure.get_by_role("status").inner_text(), figure.inner_html()) != before
+    assert "NaN" not in figure.inner_text() and "undefined" not in figure.inner_text() and wrong == []
+
+
+def test_a_kernel_of_one_tap_off_the_corner_loses_nothing(visit):
+    page, _ = visit("notebooks/limits.html")
+    figure = page.locator(".explore[data-kind=kernel]")
+    figure.get_by_role("button", name="centre").click()
+    assert [cell.inner_text() for cell in figure.locator("td").all()] == ["−∞", "0.000", "0.000", "0.000"]
+    figure.get_by_role("button", name="corner").click()
+    assert figure.locator("td").first.inner_text() == "0.000"
+
+
+def test_figures_that_move_say_so_where_scripts_do_not_run(chromium, address):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}notebooks/losses.html")
+    assert page.locator(".explore-note").is_visible()
+    context.close()
+
+
+def test_figures_move_from_a_file_too(chromium, site):
+    page = chromium.new_page()
+    page.goto(f"file://{site}/notebooks/losses.html")
+    page.locator(".explore input").first.wait_for()
+    page.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_weighs_less_than_three_megabytes(chromium, address, path):
+    page, sizes = chromium.new_page(), []
+    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    page.goto(address + path)
+    page.wait_for_load_state("networkidle")
+    assert sum(sizes) < 3e6
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_axe_finds_nothing_serious(visit, path, scheme):
+    page, _ = visit(path, scheme=scheme)
+    page.add_script_tag(path=ROOT / "live" / "node_modules" / "axe-core" / "axe.min.js")
+    found = page.evaluate("axe.run('main', {resultTypes: ['violations']}).then(result => result.violations)")
+    serious = [
+        f"{fault['id']}: {len(fault['nodes'])} x {fault['nodes'][0]['html'][:160]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
+    assert serious == []

@@ -11,6 +11,7 @@ import zipfile
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 import entropy_lib
 from tests.test_project import ROOT
@@ -51,3 +52,17 @@ def test_the_wheel_has_types_and_nothing_of_the_book(tmp_path):
 
 def test_the_changelog_has_this_version():
     assert f"## {entropy_lib.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_workflow_calls_targets_that_exist():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())
+    steps = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    called = {target for step in steps for target in re.findall(r"\bmake (\w+)", step)}
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {"lint", "test", "book", "pdf"} <= called <= targets
+
+
+def test_the_citation_names_the_paper_and_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == entropy_lib.__version__ and citation["license"] == "MIT"
+    assert "Meni" in [author["family-names"] for author in citation["references"][0]["authors"]]

@@ -611,7 +611,7 @@ def render(table: pd.DataFrame) -> _Html:
             size += f" (95% interval {row.low:.3g} to {row.high:.3g})"
         found = "<br>".join(escape(text) for text in (size, row.note) if text)
         rows.append(
-            f'<tr data-claim="{row.id}" data-verdict="{row.verdict}"><td>{mark}</td>'
+            f'<tr id="{row.id}" data-claim="{row.id}" data-verdict="{row.verdict}"><td>{mark}</td>'
             f"<td><q>{escape(row.quote)}</q><small>{escape(row.place)}</small>"
             f"<small>Test: {escape(row.measure)}; {escape(row.threshold)}.</small></td>"
             f"<td>{found}<small>{escape(row.scope)}</small></td></tr>"
@@ -619,6 +619,35 @@ def render(table: pd.DataFrame) -> _Html:
     head = "<tr><th>verdict</th><th>claim, and the test fixed for it</th><th>what was found</th></tr>"
     body = f"<thead>{head}</thead><tbody>{''.join(rows)}</tbody>"
     return _Html(f'<div class="wide"><table class="claims">{body}</table></div>')
+
+
+PARTS = {
+    "theory and losses": ("3", "3.1", "3.2", "4.1", "4.2", "5.1"),
+    "entropy flow": ("5",),
+    "autoencoders": ("5.2",),
+    "small classifiers": ("5.3",),
+    "large classifiers": ("5.4",),
+    "segmentation": ("5.5",),
+    "introduction, conclusion": ("1", "6"),
+}
+
+
+def marks(table: pd.DataFrame) -> _Html:
+    """All verdicts at a glance: a row for each part of the paper, a mark for each claim that leads to its row."""
+    rows = []
+    for part, sections in PARTS.items():
+        links = [
+            f'<a class="verdict {row.verdict.replace(" ", "-")}" href="claims.html#{row.id}" '
+            f'title="{escape(row.quote)}: {row.verdict}" aria-label="{row.id}: {row.verdict}">{_MARKS[row.verdict]}</a>'
+            for row in table[table.section.isin(sections)].itertuples()
+        ]
+        rows.append(f'<tr><th scope="row">{part}</th><td>{" ".join(links)}</td></tr>')
+    counts = table.verdict.value_counts()
+    legend = " ".join(
+        f'<span class="verdict {verdict.replace(" ", "-")}">{_MARKS[verdict]} {verdict} {counts.get(verdict, 0)}</span>'
+        for verdict in VERDICTS
+    )
+    return _Html(f'<table class="marks"><tbody>{"".join(rows)}</tbody></table><p class="marks">{legend}</p>')
 
 
 def shown(page: str) -> dict[str, str]:
