@@ -30,8 +30,8 @@ def entropy_flow(
         A data frame, every measure in nats, with the columns `layer` (1, 2, ...), `name`, `kind`
         (`dense` or `conv`), `output` and `input` (channels of the slice, 0 for a dense layer), and
 
-        - `entropy_change`: the paper's, log|c11| per filter (Figs 1, 8 and 9 leave out the factor
-          of Eq. 22); log|det W| for a dense layer;
+        - `entropy_change`: the paper's, :math:`\log|c_{11}|` per filter (Figs 1, 8 and 9 leave out the factor
+          of Eq. 22); :math:`\log|\det W|` for a dense layer;
         - `log_norm`: log of the slice's Euclidean norm, log of the Frobenius norm for a dense layer;
         - `exact`: of the whole layer, the same in each of its rows: circular log-det per pixel and
           channel at stride one; ½ log det of the Gram matrix per output for a dense layer.

@@ -75,7 +75,7 @@ class DenseEntropyLoss(_EntropyLoss):
 
     Calling it with a weight `(..., N, d)` or a list of weights gives a scalar. The log form is
     `+inf` at a singular square part and has no gradient there. The reciprocal form has gradient
-    zero wherever |det W| underflows: at PyTorch's default initialisation of a layer with 784 inputs,
+    zero wherever :math:`|\det W|` underflows: at PyTorch's default initialisation of a layer with 784 inputs,
     from d = 60 on (see the chapter on the losses).
 
     Raises:

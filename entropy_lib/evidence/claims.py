@@ -20,7 +20,7 @@ from scipy import stats
 
 from entropy_lib.evidence import mathematics, paper, reanalysis
 from entropy_lib.evidence.statistics import detectable, effect, holm, p_one_sided, sign_table
-from entropy_lib.experiments import EXPERIMENTS, flow_analysis, imagenette, plans, unet_analysis
+from entropy_lib.experiments import EXPERIMENTS, flow_analysis, imagenette, plans, unet, unet_analysis
 from entropy_lib.sweep.store import Store
 
 VERDICTS = ("holds", "partly", "fails", "undecided", "not tested")
@@ -440,8 +440,13 @@ def _flow(store: Store, check: str) -> Verdict:
 
 
 def _unguided_unets(store: Store, data: str, where: dict) -> pd.DataFrame:
-    frame = _records(store, "unet", data, where, ("layers",))
-    return frame[frame.coefficient == 0] if len(frame) else frame
+    """λ = 0, once for each seed, with guided partners or without."""
+    free = {name: [value, unet.PROTOCOL_VARIABLES[name]] for name, value in plans.UNGUIDED.items()}
+    anywhere = {name: value for name, value in where.items() if name != "layers"}
+    frame = _records(store, "unet", data, anywhere | free, ("layers",))
+    if frame.empty:
+        return frame
+    return frame[frame.coefficient == 0].drop_duplicates("trial").assign(layers=where["layers"][0])
 
 
 def _unet_flow(store: Store, where: dict) -> Verdict:
@@ -462,18 +467,22 @@ def _unet_flow(store: Store, where: dict) -> Verdict:
 def _same_flow(store: Store, where: dict, threshold: float) -> Verdict:
     """U-Nets trained on COCO and on drawn shapes order their layers alike by log|c11|.
 
+    "As long as the model was well trained": networks whose masks overlap no true one are left out.
     The note says how alike the network before training orders them, which no data can have taught it.
     """
     free = {data: _unguided_unets(store, data, where) for data in ("coco", "shapes")}
     for data, frame in free.items():
         if frame.empty:
             return _not_tested("unet", data)
+        free[data] = frame[frame.test_iou > 0]
     label = unet_analysis.LABELS["tap 1 1"]
     flows = {data: unet_analysis.flow_table(store, frame, "after")[label] for data, frame in free.items()}
     untrained = unet_analysis.flow_table(store, free["coco"], "before")[label]
     alike = flows["coco"].corr(flows["shapes"], method="spearman")
     before = [flow.corr(untrained, method="spearman") for flow in flows.values()]
-    note = f"one pair, {alike:.2f}; each with the network before training: {before[0]:.2f} and {before[1]:.2f}"
+    seeds = " and ".join(str(len(frame)) for frame in free.values())
+    note = f"one pair, of {seeds} trained networks, {alike:.2f}; each with the network before training: "
+    note += " and ".join(f"{one:.2f}" for one in before)
     status = "holds" if alike >= threshold else "fails"
     return Verdict(status, note, alike, scope=_scope(pd.concat(free.values()), ("layers",), where))
 
