@@ -54,7 +54,7 @@ class Chapter:
         for cell in self.source.cells:
             if "parameters" in cell.metadata.get("tags", []):
                 assigned = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
-                return {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}
+                return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigned}
         return {}
 
     @property

@@ -1,5 +1,7 @@
 """Entropy flow of a model, layer by layer: the numbers behind Figs 1, 8 and 9."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -46,7 +48,9 @@ def entropy_flow(
     1      1    0   conv       1
     2      2    2  dense       0
     """
-    layers = [(name, part) for name, part in model.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
+    layers: list[tuple[str, Any]] = [
+        (name, part) for name, part in model.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))
+    ]
     sizes = dict.fromkeys((name for name, _ in layers), input_size)
     if example is not None:
         sizes = map_sizes(model, example)
@@ -75,7 +79,7 @@ def map_sizes(model: nn.Module, example: Tensor) -> dict[str, tuple[int, int]]:
 
     def note(name: str, part: nn.Module, image: Tensor) -> None:
         least = part.kernel_size if isinstance(part, nn.Conv2d) else (1, 1)
-        sizes.setdefault(name, tuple(max(pair) for pair in zip(image.shape[-2:], least, strict=True)))
+        sizes.setdefault(name, (max(image.shape[-2], least[0]), max(image.shape[-1], least[1])))
 
     hooks = [
         part.register_forward_pre_hook(lambda part, inputs, name=name: note(name, part, inputs[0]))

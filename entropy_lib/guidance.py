@@ -5,7 +5,7 @@ determinant), λ < 0 suppresses it. Section 4.2 of the paper says so; Section 4.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,11 @@ class _EntropyLoss(nn.Module):
         if form == "reciprocal" and not eps > 0:
             raise ValueError(f"eps must be positive, got {eps}: 1/(x + eps) has to stay finite at x = 0")
         one = isinstance(coefficients, (int, float, Tensor))
-        self.coefficients = coefficients if one else list(coefficients)
+        self.coefficients: Any = coefficients if one else list(coefficients)  # type: ignore[arg-type]
         self.form, self.eps = form, eps
+
+    def _penalty(self, weight: Tensor) -> Tensor:
+        raise NotImplementedError
 
     def terms(self, weights: Tensor | Iterable[Tensor]) -> list[Tensor]:
         """The loss of each layer; their sum is the loss."""

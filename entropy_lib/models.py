@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ def network(
     """
     if image < 32:
         raise ValueError(f"{architecture} halves its maps five times: images need 32 pixels or more, got {image}")
-    model = skeleton(architecture)
+    model: Any = skeleton(architecture)
     for name, part in list(model.named_modules()):
         if isinstance(part, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
             model.set_submodule(name, _narrowed(part, width))
@@ -70,17 +71,15 @@ def network(
     return model
 
 
-def _narrowed(part: nn.Module, width: float) -> nn.Module:
+def _narrowed(part: Any, width: float) -> nn.Module:
     """A layer with a share of its channels; the three colours of an image stay."""
 
     def share(channels: int) -> int:
         return channels if channels == 3 else max(1, round(channels * width))
 
     if isinstance(part, nn.Conv2d):
-        return nn.Conv2d(
-            share(part.in_channels), share(part.out_channels), part.kernel_size, part.stride, part.padding,
-            bias=part.bias is not None,
-        )  # fmt: skip
+        shape: dict[str, Any] = {"kernel_size": part.kernel_size, "stride": part.stride, "padding": part.padding}
+        return nn.Conv2d(share(part.in_channels), share(part.out_channels), **shape, bias=part.bias is not None)
     if isinstance(part, nn.BatchNorm2d):
         return nn.BatchNorm2d(share(part.num_features))
     return nn.Linear(share(part.in_features), share(part.out_features))
@@ -89,7 +88,7 @@ def _narrowed(part: nn.Module, width: float) -> nn.Module:
 def _initialise(model: nn.Module, generator: torch.Generator) -> None:
     for part in model.modules():
         if isinstance(part, (nn.Conv2d, nn.Linear)):
-            mode = "fan_out" if isinstance(part, nn.Conv2d) else "fan_in"
+            mode: Literal["fan_in", "fan_out"] = "fan_out" if isinstance(part, nn.Conv2d) else "fan_in"
             nn.init.kaiming_normal_(part.weight, mode=mode, nonlinearity="relu", generator=generator)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
@@ -118,7 +117,7 @@ class UNet(nn.Module):
                 # A doubling reads every input once for each output: its fan-in is its number of input channels.
                 fan_in = part.weight[0].numel() if isinstance(part, nn.Conv2d) else part.in_channels
                 nn.init.normal_(part.weight, std=(2 / fan_in) ** 0.5, generator=generator)
-                nn.init.zeros_(part.bias)
+                nn.init.zeros_(part.bias)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
         skips = []
@@ -246,7 +245,7 @@ def _state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both formats raise errors of their own
@@ -271,7 +270,9 @@ def _checked(kernels: dict[str, Tensor], expected: dict[str, torch.Size], source
 def fetch_weights(architecture: str) -> None:
     """Download torchvision's release into `data.folder()`."""
     with downloading(f"{architecture}-weights"):
-        torch.hub.load_state_dict_from_url(_release(architecture).url, model_dir=folder() / "weights", check_hash=True)
+        torch.hub.load_state_dict_from_url(
+            _release(architecture).url, model_dir=str(folder() / "weights"), check_hash=True
+        )
 
 
 def _release(architecture: str):

@@ -8,7 +8,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -30,7 +30,7 @@ def use_style() -> None:
             "figure.figsize": (7.2, 3.4), "figure.facecolor": "none", "axes.facecolor": "none",
             "savefig.facecolor": "none", "savefig.bbox": "tight", "figure.constrained_layout.use": True,
             "font.size": 10, "axes.titlesize": 10.5, "axes.spines.top": False, "axes.spines.right": False,
-            "axes.prop_cycle": mpl.cycler(color=PALETTE), "legend.frameon": False, "lines.linewidth": 1.6,
+            "axes.prop_cycle": plt.cycler(color=PALETTE), "legend.frameon": False, "lines.linewidth": 1.6,
             "svg.hashsalt": "entropy", "svg.fonttype": "path",
         }
     )  # fmt: skip
@@ -58,7 +58,7 @@ def explore(kind: str, fallback: str, data: Mapping | None = None) -> None:
     display(HTML(f'<div class="explore" data-kind="{kind}">{note}{kept}</div>'))
 
 
-def strip(images: np.ndarray) -> str:
+def strip(images: Sequence[np.ndarray] | np.ndarray) -> str:
     """Images `(n, l, w)` or `(n, l, w, 3)` of bytes side by side, as the address of a PNG within a page."""
     raw = io.BytesIO()
     plt.imsave(raw, np.concatenate(list(images), axis=1), cmap="gray", vmin=0, vmax=255, format="png")

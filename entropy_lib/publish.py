@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -78,12 +79,12 @@ def print_page(page: Path, pdf: Path) -> Path:
         tab.evaluate(
             "document.querySelectorAll('.toggle-hidden').forEach(part => part.classList.remove('toggle-hidden'))"
         )
-        options = {"format": "A4", "print_background": True, "outline": True, "tagged": True}
-        margins = {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
+        options: dict[str, Any] = {"format": "A4", "print_background": True, "outline": True, "tagged": True}
+        options["margin"] = {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
         write_atomically(
             pdf,
             lambda temporary: tab.pdf(
-                path=str(temporary), margin=margins, display_header_footer=True, header_template="<span></span>",
+                path=str(temporary), display_header_footer=True, header_template="<span></span>",
                 footer_template=number, **options,
             ),
         )  # fmt: skip

@@ -70,7 +70,7 @@ def load_claims(path: Path) -> list[Claim]:
     Raises:
         InvalidClaim: a key missing or unknown, a kind or test that does not exist, an id used twice.
     """
-    claims = []
+    claims: list[Claim] = []
     for entry in yaml.safe_load(path.read_text()):
         if set(entry) != _REQUIRED:
             fault = sorted(_REQUIRED ^ set(entry))
@@ -308,7 +308,8 @@ def _power(cells: list[_Cell]) -> str:
 
 def _quantified(supported: np.ndarray, contradicted: np.ndarray, quantifier: str | float) -> str:
     """Join the cells' results: `all`, `any`, or at least a share of them must support."""
-    needed = {"all": len(supported), "any": 1}.get(quantifier) or np.ceil(float(quantifier) * len(supported))
+    named: dict[str | float, int] = {"all": len(supported), "any": 1}
+    needed = named.get(quantifier) or np.ceil(float(quantifier) * len(supported))
     if supported.sum() >= needed:
         return "holds"
     if len(supported) - contradicted.sum() < needed:

@@ -1,6 +1,7 @@
 """The few statistics that verdicts and figures use, on top of scipy and statsmodels."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,13 +51,13 @@ def p_one_sided(values: np.ndarray, threshold: float, claimed: str) -> float:
     )
 
 
-def holm(p_values: list[float]) -> np.ndarray:
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm-adjusted p-values; NaN stays NaN and does not count."""
-    p_values = np.asarray(p_values, dtype=float)
-    adjusted = np.full_like(p_values, np.nan)
-    known = ~np.isnan(p_values)
+    given = np.asarray(p_values, dtype=float)
+    adjusted = np.full_like(given, np.nan)
+    known = ~np.isnan(given)
     if known.any():
-        adjusted[known] = multipletests(p_values[known], method="holm")[1]
+        adjusted[known] = multipletests(given[known], method="holm")[1]
     return adjusted
 
 
@@ -68,7 +69,7 @@ def sign_table(samples: dict[float, np.ndarray], alpha: float = 0.01, corrected:
     """
     names = list(samples)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    p_values = [_two_sample(samples[a], samples[b]) for a, b in pairs]
+    p_values = np.array([_two_sample(samples[a], samples[b]) for a, b in pairs])
     if corrected:
         p_values = holm(p_values)
     grid = pd.DataFrame(".", names, names)

@@ -25,7 +25,7 @@ def store_for(profile: str, folder: Path | None = None) -> Store:
     """
     if profile == "quick":
         return Store(folder or ROOT / "_build" / "records")
-    return Store(folder or os.environ.get("ENTROPY_RESULTS", ROOT / "results"))
+    return Store(folder or Path(os.environ.get("ENTROPY_RESULTS", ROOT / "results")))
 
 
 def origin(outcomes: pd.DataFrame) -> str:

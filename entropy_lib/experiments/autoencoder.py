@@ -6,6 +6,7 @@ first weight. What the paper leaves open is a *protocol variable* of the configu
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ PAPER_LATENTS = tuple(range(20, 261, 40))
 PAPER_CELLS = {"latent": ("latent dimensions", PAPER_LATENTS)}
 PAPER_SEEDS = 10
 FORMS = ("log", "reciprocal", "live", "gram", "decay")
-PROTOCOL_VARIABLES = {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3}
+PROTOCOL_VARIABLES: dict[str, Any] = {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3}
 # "Effective minima" for the claim of Section 5.2: what the unguided network reaches in this many epochs.
 QUALITY_EPOCH = 5
 
@@ -176,7 +177,7 @@ class _Guidance:
         k = min(int(stack[0]["latent"]), pixels)
         # Ties, such as pixels that are always black, go to the earlier pixel.
         live = train.var(0).sort(descending=True, stable=True).indices[:k].sort().values
-        self.columns = {"log": slice(k), "reciprocal": slice(k), "live": live}.get(self.form, slice(pixels))
+        self.columns: Any = {"log": slice(k), "reciprocal": slice(k), "live": live}.get(self.form, slice(pixels))
 
     def gradient(self, weight: Tensor) -> Tensor:
         """λ times the penalty's gradient in the columns that it sees, `(guided, latent, columns)`."""
@@ -195,9 +196,10 @@ class _Guidance:
     def backward(self, weight: Tensor) -> None:
         """Add the term's gradient to `weight.grad`."""
         if len(self.guided):
-            seen = weight.grad[..., self.columns].index_add_(0, self.guided, self.gradient(weight))
+            total: Any = weight.grad
+            seen = total[..., self.columns].index_add_(0, self.guided, self.gradient(weight))
             if self.form == "live":  # the others see a slice, a view on the gradient itself
-                weight.grad[..., self.columns] = seen
+                total[..., self.columns] = seen
 
 
 def _initial(stack: list[Trial], pixels: int, device: str, dtype: torch.dtype) -> list[Tensor]:
@@ -251,7 +253,8 @@ def _backward(parameters: list[Tensor], images: Tensor) -> Tensor:
 
 def _evaluate(parameters: list[Tensor], images: Tensor) -> Tensor:
     """Mean squared error over all images, `(trials,)`; the chunks are small enough for the processor's cache."""
-    total, trials = 0, len(parameters[0])
+    total: Any = 0.0
+    trials = len(parameters[0])
     for chunk in images.split(250):
         chunk = chunk.expand(trials, -1, -1)
         total += (_forward(parameters, chunk)[1] - chunk).square_().sum((-2, -1))

@@ -139,7 +139,7 @@ def alternatives(table: pd.DataFrame, latent: int = 100) -> pd.DataFrame:
         "weight decay on the encoder": default_protocol(at, form="decay"),
         "orthogonal initialisation": at[at.init.str.startswith("orthogonal")],
     }
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, runs in ways.items():
         runs = runs[(runs.coefficient > 0) | runs.init.str.startswith("orthogonal")]
         settings = runs.groupby(["coefficient", "init"])

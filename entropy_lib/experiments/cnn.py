@@ -6,6 +6,7 @@ One to three blocks of a 3 x 3 convolution, leaky ReLU and 2 x 2 max pooling, th
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from entropy_lib.sweep.trial import Trial
 EXPERIMENT = "cnn"
 PROTOCOL = 1
 # What the paper leaves open. The reciprocal form is what Section 5.1 says is used in practice.
-PROTOCOL_VARIABLES = {
+PROTOCOL_VARIABLES: dict[str, Any] = {
     "form": "reciprocal", "eps": 1e-3, "batch": 32, "rate": 1e-3, "padding": "valid", "init": "glorot", "slope": 0.3,
 }  # fmt: skip
 ARCHITECTURES = tuple(str([width] * depth) for depth in (1, 2, 3) for width in (32, 64, 128))
@@ -149,7 +150,7 @@ def _widths(architecture: str) -> list[int]:
         ) from None
 
 
-def _initialise(layer: nn.Module, init: str, generator: torch.Generator) -> None:
+def _initialise(layer: Any, init: str, generator: torch.Generator) -> None:
     """`glorot` is Keras' default, `torch` PyTorch's."""
     if init == "glorot":
         nn.init.xavier_uniform_(layer.weight, generator=generator)
@@ -187,7 +188,7 @@ def train_stack(stack: list[Trial], device: str, tick: Callable[[], object]) -> 
 
 
 def _train(trial: Trial, data: Dataset, splits: dict, device: str, tick: Callable[[], object]) -> pd.DataFrame:
-    model = network(str(trial["architecture"]), data, trial).to(device, memory_format=torch.channels_last)
+    model = network(str(trial["architecture"]), data, trial).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(model.parameters(), lr=float(trial["rate"]), fused=True)
     kernels = guided(model, str(trial["layers"]))
     return Training(trial, model, kernels, model[0].weight, optimiser, splits).train(tick)

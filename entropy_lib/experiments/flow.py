@@ -21,7 +21,7 @@ PROTOCOL = 1
 TRAINED = "imagenet"
 READINGS = ("slices", "first input", "mean over inputs")
 # Architecture, where the numbers come from, image size, seeds.
-PROFILES = {
+PROFILES: dict[str, list[tuple[str, tuple[str, ...], int, int]]] = {
     "quick": [("vgg16", SCHEMES, 32, 1)],
     "laptop": [(architecture, (TRAINED, *SCHEMES), 224, 1) for architecture in ARCHITECTURES],
     "paper": [(architecture, (TRAINED, *SCHEMES), 224, 3) for architecture in ARCHITECTURES],

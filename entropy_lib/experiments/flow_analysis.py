@@ -1,5 +1,7 @@
 """What the boxes of `flow` say: the pattern over layers, outliers, and the decisions on the claims of Section 5."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -45,7 +47,7 @@ def chosen(rows: pd.DataFrame) -> dict[str, list[int]]:
     return {label: [int(table.layer[name]) for name in select_layers(table[label])] for label in MEASURES}
 
 
-def standing_out(means: pd.Series, named: list) -> float:
+def standing_out(means: pd.Series, named: Sequence) -> float:
     """By how much the mean over the named layers exceeds that over the others."""
     inside = means.index.isin(named)
     return float(means[inside].mean() - means[~inside].mean())

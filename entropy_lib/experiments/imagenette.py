@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from math import pi
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from entropy_lib.sweep.trial import Trial
 EXPERIMENT = "imagenette"
 PROTOCOL = 1
 # The paper states rate, its reductions and the patience; batch, momentum and image size are Keras' defaults or ours.
-PROTOCOL_VARIABLES = {
+PROTOCOL_VARIABLES: dict[str, Any] = {
     "form": "reciprocal", "eps": 1e-3, "batch": 32, "rate": 0.01, "momentum": 0.0, "precision": "bfloat16",
     "image": 160, "width": 1.0, "strategy": "none",
 }  # fmt: skip
@@ -90,8 +91,8 @@ def placement(architecture: str, layers: str) -> list[str]:
     return [names[int(number) - 1] for number in layers.strip("[]").split(",")]
 
 
-_NARROW = {"image": 64, "width": 0.25}
-_DRAWN = {"image": 32, "width": 0.125, "precision": "float32"}
+_NARROW: dict[str, float | str] = {"image": 64, "width": 0.25}
+_DRAWN: dict[str, float | str] = {"image": 32, "width": 0.125, "precision": "float32"}
 # Parts are run in this order.
 PROFILES = {
     "quick": [
@@ -156,7 +157,7 @@ def _training(trial: Trial, device: str) -> Training:
     classes = len(data.labels["train"].unique())
     dropout = 0.5 if "dropout" in strategy else 0.0
     model = network(str(trial["architecture"]), classes, image, float(trial["width"]), dropout, trial.seed)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.SGD(model.parameters(), lr=float(trial["rate"]), momentum=float(trial["momentum"]))
     kernels = {name: part.weight for name, part in convolutions(model).items()}
     return Training(

@@ -9,14 +9,14 @@ import pandas as pd
 from entropy_lib.sweep.trial import Trial
 
 # What an unguided network has for the form of the loss, so that it is the same trial beside every one of them.
-UNGUIDED = {"form": "none", "eps": 0.0}
+UNGUIDED: dict[str, float | str] = {"form": "none", "eps": 0.0}
 
 
 class Plan(Protocol):
     """One part of a profile, on one data set; a frozen dataclass."""
 
-    data: str
-    seeds: int
+    @property
+    def data(self) -> str: ...
 
     def trials(self) -> list[Trial]: ...
 
@@ -38,7 +38,7 @@ def trials(
     if data not in (None, *known):
         raise KeyError(f"the profile {profile!r} has no runs on {data!r}; it has {', '.join(known)}")
     plans = [plan for plan in profiles[profile] if data in (None, plan.data)]
-    plans = [replace(plan, seeds=seeds) if seeds else plan for plan in plans]
+    plans = [replace(plan, seeds=seeds) if seeds else plan for plan in plans]  # type: ignore[type-var]
     return list(dict.fromkeys(trial for plan in plans for trial in plan.trials()))
 
 

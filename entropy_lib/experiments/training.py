@@ -1,10 +1,11 @@
 """Training one network with guided kernels: the loop that the convolutional experiments share."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -41,12 +42,14 @@ class Guided:
 
     def __init__(self, kernels: list[Tensor], trial: Trial):
         self.kernels = kernels
-        self.coefficient, self.form, self.eps = float(trial["coefficient"]), str(trial["form"]), float(trial["eps"])
+        self.coefficient, self.form, self.eps = float(trial["coefficient"]), trial["form"], float(trial["eps"])
 
-    def __call__(self) -> Tensor | float:
+    def __call__(self) -> Any:
+        """A scalar tensor, or 0.0 where nothing is guided."""
         if not self.coefficient:
             return 0.0
-        return self.coefficient * sum(conv_penalty(kernel, self.form, self.eps).sum() for kernel in self.kernels)
+        penalties: list[Any] = [conv_penalty(kernel, self.form, self.eps).sum() for kernel in self.kernels]
+        return self.coefficient * sum(penalties)
 
     def gradients(self) -> list[Tensor]:
         return list(torch.autograd.grad(self(), self.kernels)) if self.coefficient else []
@@ -159,7 +162,7 @@ class Training:
         state |= {"rows": rows, "source": _SOURCE, "shuffle": self.shuffle.get_state(), "random": torch.get_rng_state()}
         if self.device.type == "cuda":
             state["random on the device"] = torch.cuda.get_rng_state(self.device)
-        write_atomically(self.checkpoint, lambda temporary: torch.save(state, temporary))
+        write_atomically(self.checkpoint, lambda temporary: torch.save(state, temporary))  # type: ignore[arg-type]
 
     def _taken_up(self) -> list[dict]:
         """The rows so far, with everything as it was after them; none when there is nothing to go on from."""
@@ -182,7 +185,7 @@ def _add(totals: dict[str, Tensor], scores: dict[str, Tensor]) -> None:
         totals[name] = totals.get(name, 0) + values.sum()
 
 
-def _norm(tensors: list[Tensor]) -> float:
+def _norm(tensors: Sequence[Tensor]) -> float:
     return float(sum(tensor.detach().square().sum() for tensor in tensors)) ** 0.5
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from entropy_lib.data import load
 from entropy_lib.evidence.paper import COEFFICIENTS
@@ -22,7 +23,7 @@ from entropy_lib.sweep.trial import Trial
 EXPERIMENT = "unet"
 PROTOCOL = 1
 # The paper states the size of the images and the rule of stopping; the others are Keras' defaults or ours.
-PROTOCOL_VARIABLES = {
+PROTOCOL_VARIABLES: dict[str, Any] = {
     "form": "reciprocal", "eps": 1e-3, "batch": 16, "rate": 1e-3, "precision": "bfloat16", "image": 256, "channels": 64,
 }  # fmt: skip
 # The numbers on Fig. 9's axis are those of the convolutions in Keras' list of layers, if after the input and its
@@ -118,7 +119,7 @@ def guided(model: UNet, layers: str) -> list[Tensor]:
         raise ValueError(
             f"layer {unknown[0]!r} is no convolution of Fig. 9; its numbers are {', '.join(map(str, LAYERS))}"
         )
-    return [model.get_submodule(LAYERS[int(number)]).weight for number in numbers]
+    return [convolutions(model)[LAYERS[int(number)]].weight for number in numbers]
 
 
 def scores(outputs: Tensor, masks: Tensor) -> dict[str, Tensor]:
@@ -157,7 +158,7 @@ def _training(trial: Trial, device: str) -> Training:
     splits = {
         name: (images.movedim(1, -1).to(device), data.masks[name].to(device)) for name, images in data.images.items()
     }
-    model = UNet(int(trial["channels"]), trial.seed).to(device, memory_format=torch.channels_last)
+    model = UNet(int(trial["channels"]), trial.seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Training(
         trial,
         model,
@@ -177,7 +178,7 @@ MEASURES = ("tap 1 1", "norm", "exact")
 FIELDS = ("mean", "low", "q1", "median", "q3", "high", "outliers_low", "outliers_high")
 
 
-def boxes(model: UNet) -> np.ndarray:
+def boxes(model: nn.Module) -> np.ndarray:
     """Entropy flow of the network, `(layers, measures, fields)` in the order of `LAYERS`, `MEASURES`, `FIELDS`."""
     kernels = {name: part.weight.detach().float().cpu() for name, part in convolutions(model).items()}
     found = []

@@ -102,7 +102,8 @@ class Store:
 
     def validate(self) -> list[str]:
         """Every fault of every record below the root; an empty list means that all is well."""
-        faults, owners = [], {}
+        faults: list[str] = []
+        owners: dict[str, str] = {}
         for path in sorted(self.root.glob("*/*.parquet")):
             try:
                 trials = _validated(path)
@@ -118,7 +119,7 @@ class Store:
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _metadata(path: Path) -> dict:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from entropy_lib.files import digest
 
@@ -30,7 +31,8 @@ class Trial:
     def of(cls, experiment: str, protocol: int, data: str, fingerprint: str, seed: int, **config: Value) -> "Trial":
         return cls(experiment, protocol, data, fingerprint, seed, tuple(sorted(config.items())))
 
-    def __getitem__(self, name: str) -> Value:
+    def __getitem__(self, name: str) -> Any:
+        """A value of the configuration; whoever asks knows its type."""
         return dict(self.config)[name]
 
     @cached_property

@@ -15,12 +15,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.connection import wait as wait_for_any
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
 
 _TOPIC = "entropy_lib.sweep.ticks"
-_ticks = None  # in a worker process: the way back to the bar
+_ticks: Any = None  # in a worker process: the way back to the bar
 
 
 def cores() -> int:
@@ -84,7 +85,7 @@ def _keep(ticks) -> None:
 
 def _end_with_parent() -> None:
     """A killed sweep takes its workers along: alone they would train on for nobody."""
-    wait_for_any([multiprocessing.parent_process().sentinel])
+    wait_for_any([multiprocessing.parent_process().sentinel])  # type: ignore[union-attr]
     os._exit(1)
 
 
