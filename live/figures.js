@@ -25,7 +25,13 @@ function slider(parent, label, { min, max, step, value }, shown, moved) {
   return () => +input.value;
 }
 
-const rounded = (x) => (x !== 0 && (Math.abs(x) >= 1e4 || Math.abs(x) < 1e-3) ? x.toExponential(1) : String(+x.toPrecision(3)));
+/** Three digits; two and a power of ten where the number is large or small. */
+function rounded(x) {
+  if (x === 0 || (Math.abs(x) < 1e4 && Math.abs(x) >= 1e-3)) return String(+x.toPrecision(3));
+  const [digits, power] = x.toExponential(1).split("e");
+  const raised = [...power.replace("+", "")].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[+c])).join("");
+  return digits === "1.0" ? `10${raised}` : `${digits}·10${raised}`;
+}
 
 /** Axes of a line chart; returns a function that draws lines, points and bands over them anew. */
 function chart(parent, { title, x, y, width = 340, height = 240 }) {
