@@ -48,7 +48,7 @@ def table(frame: pd.DataFrame, digits: Mapping[str, str] | None = None) -> None:
     for column, form in (digits or {}).items():
         if column in frame:
             style = style.format(f"{{:{form}}}", subset=column, na_rep="–")
-    display(HTML(f'<div class="wide">{style.to_html()}</div>'))
+    display(HTML(f'<div class="wide" tabindex="0">{style.to_html()}</div>'))
 
 
 def explore(kind: str, fallback: str, data: Mapping | None = None) -> None:

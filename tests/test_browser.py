@@ -1,6 +1,7 @@
 """The built book in a real browser, with everything but this machine blocked."""
 
 import functools
+import gzip
 import http.server
 import os
 import re
@@ -84,10 +85,30 @@ def visit(chromium, address):
         context.close()
 
 
+def weight(site, page) -> int:
+    """Bytes that a web server sends for the page, as it compresses what is text."""
+    entries = page.evaluate("performance.getEntries().map(entry => entry.name).filter(name => name.startsWith('http'))")
+    files = {site / entry.split("/", 3)[3].partition("?")[0] for entry in entries}
+    raw = [file.read_bytes() for file in files if file.is_file()]
+    return sum(min(len(part), len(gzip.compress(part))) for part in raw)
+
+
+def serious_faults(page) -> list[str]:
+    """What axe-core finds in the page's main part that keeps people out."""
+    page.add_script_tag(path=ROOT / "live" / "node_modules" / "axe-core" / "axe.min.js")
+    found = page.evaluate("axe.run('main', {resultTypes: ['violations']}).then(result => result.violations)")
+    return [
+        f"{fault['id']}: {len(fault['nodes'])} x {fault['nodes'][0]['html'][:160]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
 @pytest.mark.parametrize("path", PAGES)
-def test_page_loads_offline_without_errors_or_raw_latex(visit, path):
+def test_page_loads_offline_light_and_without_errors_faults_or_raw_latex(visit, site, path):
     page, wrong = visit(path)
     assert wrong == []
+    assert 1e5 < weight(site, page) < 3e6
     page.wait_for_function("!window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)")
     visible = page.evaluate(
         """() => {
@@ -100,6 +121,13 @@ def test_page_loads_offline_without_errors_or_raw_latex(visit, path):
     assert "{glue" not in visible and "{ref}" not in visible and "{eq}" not in visible
     assert page.locator("mjx-merror").count() == 0
     assert page.locator("article h1").count() == 1
+    assert serious_faults(page) == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_axe_finds_nothing_serious_in_the_dark(visit, path):
+    page, _ = visit(path, scheme="dark")
+    assert serious_faults(page) == []
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -233,7 +261,7 @@ def test_pages_without_live_cells_fetch_nothing_for_them(visit):
     assert page.locator("script[src*='live/']").count() == 0 and page.locator(".live-note").count() == 0
 
 
-# --- Figures that move, weight, accessibility ------------------------------------------------------
+# --- Figures that move ------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -275,27 +303,3 @@ def test_figures_move_from_a_file_too(chromium, site):
     page.goto(f"file://{site}/notebooks/losses.html")
     page.locator(".explore input").first.wait_for()
     page.close()
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_a_page_weighs_less_than_three_megabytes(chromium, address, path):
-    page, sizes = chromium.new_page(), []
-    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
-    page.goto(address + path)
-    page.wait_for_load_state("networkidle")
-    assert sum(sizes) < 3e6
-    page.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_axe_finds_nothing_serious(visit, path, scheme):
-    page, _ = visit(path, scheme=scheme)
-    page.add_script_tag(path=ROOT / "live" / "node_modules" / "axe-core" / "axe.min.js")
-    found = page.evaluate("axe.run('main', {resultTypes: ['violations']}).then(result => result.violations)")
-    serious = [
-        f"{fault['id']}: {len(fault['nodes'])} x {fault['nodes'][0]['html'][:160]}"
-        for fault in found
-        if fault["impact"] in ("serious", "critical")
-    ]
-    assert serious == []

@@ -628,7 +628,7 @@ def render(table: pd.DataFrame) -> _Html:
         )
     head = "<tr><th>verdict</th><th>claim, and the test fixed for it</th><th>what was found</th></tr>"
     body = f"<thead>{head}</thead><tbody>{''.join(rows)}</tbody>"
-    return _Html(f'<div class="wide"><table class="claims">{body}</table></div>')
+    return _Html(f'<div class="wide" tabindex="0"><table class="claims">{body}</table></div>')
 
 
 PARTS = {
