@@ -1,9 +1,12 @@
 """Every notebook runs at `quick`, staging is honest, failures stop the build."""
 
+import re
+import zipfile
+
 import nbformat
 import pytest
 
-from entropy_lib import book
+from entropy_lib import book, publish
 from tests.test_project import ROOT
 
 
@@ -112,3 +115,36 @@ def test_every_figure_of_the_book_states_its_origin(executed):
                 if name == "autoencoder":
                     assert "trials on" in following.source
     assert figures >= 12
+
+
+# --- What readers take along -----------------------------------------------------------------------
+
+
+def test_a_notebook_to_take_along_is_clean_and_says_where_the_project_is(monkeypatch):
+    source = book.Chapter("dense").source
+    monkeypatch.delenv("BOOK_REPOSITORY", raising=False)
+    unknown = publish.clean(source, ROOT)
+    assert unknown.cells[0].cell_type == "markdown" and "make book" in unknown.cells[0].source
+    monkeypatch.setenv("BOOK_REPOSITORY", "https://github.com/someone/something/")
+    known = publish.clean(source, ROOT)
+    first = known.cells[0].source
+    assert "git clone --quiet https://github.com/someone/something entropy" in first and '".[book]"' in first
+    assert re.search(r"checkout --quiet ([0-9a-f]{40}|main)$", first, re.M)
+    assert [cell.source for cell in known.cells[1:]] == [cell.source for cell in source.cells]
+    assert not any(cell.get("outputs") for cell in known.cells)
+    assert nbformat.writes(known) == nbformat.writes(publish.clean(source, ROOT))
+    nbformat.validate(known)
+
+
+def test_the_zip_holds_the_whole_site_and_not_itself(tmp_path):
+    (tmp_path / "site" / "notebooks").mkdir(parents=True)
+    (tmp_path / "site" / "notebooks" / "a.html").write_text("page")
+    for _ in range(2):
+        packed = publish.archive(tmp_path / "site")
+    assert packed == tmp_path / "site" / "downloads" / "book.zip"
+    assert [name for name in zipfile.ZipFile(packed).namelist() if not name.endswith("/")] == ["notebooks/a.html"]
+
+
+def test_notebooks_with_outputs_tell_nothing_of_the_machines_folders(executed):
+    for name in executed:
+        assert str(ROOT) not in nbformat.writes(book.staged(book.Chapter(name))), name

@@ -183,6 +183,24 @@ def test_links_between_pages_lead_somewhere(visit, site):
             assert not anchor or f'id="{anchor}"' in file.read_text(), f"{path} links to {link}"
 
 
+def test_what_is_offered_for_download_is_there(visit, site):
+    for path in [page for page in PAGES if page.startswith("notebooks/")]:
+        page, _ = visit(path)
+        offered = page.locator("p.downloads a").evaluate_all("links => links.map(link => link.href)")
+        assert len(offered) >= 2
+        for link in offered:
+            assert (site / link.split("/", 3)[3]).stat().st_size > 0
+    assert (site / "downloads" / "book.zip").stat().st_size < 60e6 and (site / "404.html").exists()
+
+
+def test_every_mark_on_the_home_page_leads_to_its_claim(visit, site):
+    page, _ = visit("notebooks/home.html")
+    links = page.locator("table.marks a").evaluate_all("links => links.map(link => link.hash.slice(1))")
+    assert sorted(links) == sorted(claim.id for claim in load_claims(ROOT / "claims.yml"))
+    text = (site / "notebooks" / "claims.html").read_text()
+    assert all(f'id="{link}"' in text for link in links)
+
+
 def test_the_page_claims_agrees_with_the_records(site):
     table = ledger(load_claims(ROOT / "claims.yml"), store_for("paper"))
     page = (site / "notebooks" / "claims.html").read_text()
