@@ -263,7 +263,9 @@ def pdf() -> Path:
     """
     with _one_at_a_time():
         stage, target = _stage(), BUILD / "book.pdf"
-        (page,) = _built(stage, "singlehtml").rglob("index.html")
+        folder = _built(stage, "singlehtml")
+        # Sphinx writes the page beside its first document, with addresses as if it stood at the root.
+        page = (folder / "notebooks" / "home.html").replace(folder / "whole.html")
         try:
             publish.print_page(page, target)
         except RuntimeError as error:

@@ -73,7 +73,7 @@ def print_page(page: Path, pdf: Path) -> Path:
         tab = browser.new_page(color_scheme="light")
         tab.goto(page.as_uri())
         tab.wait_for_function(
-            "window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => true)", timeout=600_000
+            "window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => true)", timeout=120_000
         )
         # What a click opens on the screen lies open on paper.
         tab.evaluate(

@@ -8,6 +8,8 @@ registered for `html`, which a single page is as well.
 def _with_all_nodes(app):
     known = app.registry.translation_handlers
     known["singlehtml"] = known.get("html", {}) | known.get("singlehtml", {})
+    if app.builder.name == "singlehtml":  # its first page has no equation, the others have
+        app.set_html_assets_policy("always")
 
 
 def setup(app):
