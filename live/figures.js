@@ -162,7 +162,7 @@ function kernel(root) {
     for (const [name, value] of found) {
       const row = add(readings, "tr");
       add(row, "th", { scope: "row" }, name);
-      add(row, "td", {}, value < -30 ? "−∞" : value.toFixed(3).replace("-", "−"));
+      add(row, "td", {}, value < -30 ? "−∞" : value.toFixed(3).replace("-0.000", "0.000").replace("-", "−"));
     }
     const gap = found[0][1] - found[3][1];
     says.textContent = !Number.isFinite(found[3][1]) ? "A kernel of zeros destroys everything."
