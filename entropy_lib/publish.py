@@ -27,6 +27,22 @@ except ModuleNotFoundError:
 _HERE = "Run this notebook in a checkout of the project, with the environment that `make book` makes."
 
 
+# Width in pixels of what stands between the margins, which are 670 pixels apart at full size.
+_PAPER = 800
+# What a click opens on the screen lies open on paper; what scrolls on the screen is made to fit.
+_FOR_PAPER = """() => {
+  for (const part of document.querySelectorAll('.toggle-hidden')) part.classList.remove('toggle-hidden');
+  for (const formula of document.querySelectorAll('mjx-container[display="true"]')) {
+    const wide = formula.scrollWidth / formula.parentElement.clientWidth;
+    if (wide > 1) formula.style.fontSize = `${Math.floor(100 / wide) - 1}%`;
+  }
+  for (const table of document.querySelectorAll('.cell_output table')) {
+    const wide = table.scrollWidth / table.parentElement.clientWidth;
+    if (wide > 1) table.style.zoom = 0.99 / wide;
+  }
+}"""
+
+
 def repository() -> str:
     """The project's address, or nothing where it is unknown."""
     return os.environ.get("BOOK_REPOSITORY", "").removesuffix("/")
@@ -70,16 +86,15 @@ def print_page(page: Path, pdf: Path) -> Path:
             browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         except Error as error:
             raise RuntimeError("no Chromium on this machine; `make browser` installs it") from error
-        tab = browser.new_page(color_scheme="light")
+        tab = browser.new_page(color_scheme="light", viewport={"width": _PAPER, "height": 1000})
+        tab.emulate_media(media="print")
         tab.goto(page.as_uri())
         tab.wait_for_function(
             "window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => true)", timeout=120_000
         )
-        # What a click opens on the screen lies open on paper.
-        tab.evaluate(
-            "document.querySelectorAll('.toggle-hidden').forEach(part => part.classList.remove('toggle-hidden'))"
-        )
+        tab.evaluate(_FOR_PAPER)
         options: dict[str, Any] = {"format": "A4", "print_background": True, "outline": True, "tagged": True}
+        options["scale"] = 670 / _PAPER
         options["margin"] = {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
         write_atomically(
             pdf,

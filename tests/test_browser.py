@@ -7,12 +7,15 @@ import http.server
 import os
 import re
 import shutil
+import subprocess
+import sys
+import textwrap
 import threading
 
 import pytest
 from playwright.sync_api import sync_playwright
 
-from entropy_lib import book
+from entropy_lib import book, publish
 from entropy_lib.evidence.claims import ledger, load_claims, shown
 from entropy_lib.experiments import store_for
 from tests.test_book import executed  # noqa: F401
@@ -322,4 +325,26 @@ def test_figures_move_from_a_file_too(chromium, site):
     page = chromium.new_page()
     page.goto(f"file://{site}/notebooks/losses.html")
     page.locator(".explore input").first.wait_for()
+    page.close()
+
+
+def test_a_page_is_printed_with_its_formulas_within_the_margins(site, chromium, tmp_path):
+    """In a process of its own: Playwright does not run twice in one."""
+    program = f"""
+        from pathlib import Path
+        from entropy_lib.publish import print_page
+        print_page(Path({str(site)!r}) / "notebooks" / "entropy.html", Path({str(tmp_path)!r}) / "page.pdf")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, cwd=ROOT)
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    page = chromium.new_page(viewport={"width": publish._PAPER, "height": 1000})
+    page.emulate_media(media="print")
+    page.goto(f"file://{site}/notebooks/entropy.html")
+    page.wait_for_selector("mjx-container", state="attached")
+    page.wait_for_function("MathJax.startup.promise.then(() => true)")
+    formulas = page.locator('mjx-container[display="true"]')
+    widths = "all => all.map(formula => formula.scrollWidth / formula.parentElement.clientWidth)"
+    assert max(formulas.evaluate_all(widths)) > 1  # or there is nothing to fit
+    page.evaluate(publish._FOR_PAPER)
+    assert max(formulas.evaluate_all(widths)) <= 1
     page.close()
