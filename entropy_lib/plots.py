@@ -43,7 +43,11 @@ def show(figure: Figure, records: str | None = None) -> None:
 
 
 def table(frame: pd.DataFrame, digits: Mapping[str, str] | None = None) -> None:
-    """Display a table that scrolls sideways, without its index; `digits` gives formats to columns, NaN is a dash."""
+    """Display a table that scrolls sideways; `digits` gives formats to columns, NaN is a dash.
+
+    An index with a name is the first column, one without is left out.
+    """
+    frame = (frame.reset_index() if frame.index.name else frame).rename_axis(columns=None)
     style = frame.style.hide(axis="index").format(lambda v: f"{v:g}" if isinstance(v, float) else v, na_rep="–")
     for column, form in (digits or {}).items():
         if column in frame:

@@ -1,13 +1,14 @@
 """The loop that convolutional experiments share, and Section 5.4's networks in it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from entropy_lib.data import import_torchvision
-from entropy_lib.experiments import imagenette
+from entropy_lib.experiments import imagenette, imagenette_analysis
 from entropy_lib.models import convolutions, network
 from entropy_lib.sweep.run import run
 from entropy_lib.sweep.store import Store
@@ -185,3 +186,31 @@ def test_refusals():
         network("vgg16", 10, 16)
     with pytest.raises(KeyError, match="quick, laptop, paper"):
         imagenette.grid("huge")
+
+
+def accuracies(runs: dict[tuple[str, float], list[float]]) -> pd.DataFrame:
+    """Outcomes of networks on photographs, a seed for each accuracy; NaN marks a network that diverged."""
+    rows = [
+        {"cell": f"vgg16 {layers}", "architecture": "vgg16", "strategy": "none", "layers": layers,
+         "coefficient": c, "test_accuracy": accuracy, "diverged": np.isnan(accuracy), "trial": f"{layers}{c}{seed}"}
+        for (layers, c), found in runs.items() for seed, accuracy in enumerate(found)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_diverged_networks_are_counted_and_left_out_of_means():
+    nan = float("nan")
+    table = accuracies({("[1]", 0.0): [0.5, 0.6], ("[1]", 0.1): [0.7, 0.9], ("[1]", 1.0): [0.8, nan]})
+    row = imagenette_analysis.summary(table).iloc[0]
+    assert (row["guided runs"], row.diverged, row["from λ"]) == (4, 1, 1.0)
+    assert row["lowest"] == row["highest"] == pytest.approx(0.8) and row["λ = 0"] == pytest.approx(0.55)
+    cells = imagenette_analysis.table_2(table).set_index(["network", "strategy", "layers"]).loc[("VGG", "none", "[1]")]
+    ours = [cells[f"λ = {c:g}"].split("<br>")[1] for c in (0, 0.01, 0.1, 1)]
+    assert ours == ["0.550 (2)", imagenette_analysis.NOT_RUN, "0.800 (2)", "0.800 (1), 1 diverged"]
+    assert imagenette_analysis.noise(table)["standard deviation"].iloc[0] == pytest.approx(0.1 / 2**0.5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_expected_best_of_several_against_draws(count):
+    drawn = np.random.default_rng(0).standard_normal((100_000, count)).max(1)
+    assert imagenette_analysis.best_of(count) == pytest.approx(drawn.mean(), abs=4 * drawn.std() / len(drawn) ** 0.5)

@@ -32,7 +32,7 @@ def false_positive_rate() -> float:
 def table_1_corrected() -> pd.DataFrame:
     """Table 1's validation p-values: printed, for the choice among six λ, for nine architectures, for both."""
     table = paper.table_1()[["architecture", "gain_validation", "p_validation"]].rename(
-        columns={"p_validation": "printed"}
+        columns={"gain_validation": "gain", "p_validation": "printed"}
     )
     null = np.sort(_best_of_six_null(np.random.default_rng(0)))
     t = stats.t.isf(table.printed, 2 * REPLICATIONS - 2)

@@ -30,7 +30,7 @@ def gains(table: pd.DataFrame, measure: str = "test_accuracy") -> pd.DataFrame:
 
 def gains_figure(store: Store, table: pd.DataFrame) -> Figure:
     """Gains in test accuracy by λ (left), the mean log|c11| of the first layer by epoch (right)."""
-    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.4))
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.8))
     cells = gains(table)
     for shift, (form, group) in enumerate(cells.groupby("form")):
         at = np.arange(len(group)) + 0.15 * shift
@@ -46,7 +46,7 @@ def gains_figure(store: Store, table: pd.DataFrame) -> Figure:
     for c, group in curves.groupby("coefficient"):
         panels[1].plot(group.groupby("epoch").first_tap.mean(), color=colours[c], label=plots.coefficient_label(c))
     panels[1].set(xlabel="epoch", ylabel="mean log|c₁₁|, first layer (nats)", title=f"{form} form")
-    panels[1].legend()
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncol=4)
     return figure
 
 

@@ -53,6 +53,22 @@ def _cell(ours: pd.DataFrame, coefficient: float) -> str:
     return ", ".join(filter(None, [mean, lost]))
 
 
+def summary(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """A row per network and placement: how many guided runs diverged, and the range of mean accuracies of the others.
+
+    `lowest` and `highest` are means over seeds on test photographs, over the λ > 0 of which no run diverged.
+    """
+    rows = []
+    for cell, runs in outcomes.groupby("cell") if len(outcomes) else ():
+        free, guided = runs[runs.coefficient == 0], runs[runs.coefficient > 0]
+        safe = guided.groupby("coefficient").filter(lambda group: not group.diverged.any())
+        means = safe.groupby("coefficient").test_accuracy.mean()
+        rows.append({"network": cell, "guided runs": len(guided), "diverged": guided.diverged.sum()})
+        rows[-1] |= {"from λ": guided.coefficient[guided.diverged].min(), "λ = 0": free.test_accuracy.mean()}
+        rows[-1] |= {"spread over seeds": free.test_accuracy.std(), "lowest": means.min(), "highest": means.max()}
+    return pd.DataFrame(rows)
+
+
 def noise(outcomes: pd.DataFrame) -> pd.DataFrame:
     """The spread of unguided networks over seeds, and what the best of six such networks gains by chance."""
     free = outcomes[outcomes.coefficient == 0].drop_duplicates("trial")
@@ -72,20 +88,28 @@ def best_of(count: int) -> float:
 
 
 def curves_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
-    """Accuracy on validation by epoch, a panel for each network and placement, a line for each λ (mean over seeds)."""
+    """Accuracy on validation by epoch, a panel for each network and placement, a line for each λ (mean over seeds).
+
+    Dotted where all networks diverged.
+    """
     cells = list(outcomes.cell.unique())
-    figure, panels = plt.subplots(1, len(cells), figsize=(3.6 * max(2, len(cells)), 3.2), sharey=True, squeeze=False)
+    rows = -(-len(cells) // 2)
+    figure, panels = plt.subplots(rows, 2, figsize=(7.2, 3.2 * rows), sharey=True, squeeze=False)
     curves = store.curves(EXPERIMENT)
     colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
-    for panel, cell in zip(panels[0], cells, strict=False):
+    for panel, cell in zip(panels.flat, cells, strict=False):
         shown = outcomes[outcomes.cell == cell]
         for c, group in shown.groupby("coefficient"):
-            label = plots.coefficient_label(c) + (", diverged" if group.diverged.all() else "")
+            lost = f", {group.diverged.sum()} of {len(group)} diverged" if group.diverged.any() else ""
             lines = curves[curves.trial.isin(group.trial)].groupby("epoch").validation_accuracy.mean()
-            panel.plot(lines, color=colours[c], label=label, linestyle=":" if group.diverged.all() else "-")
+            style = ":" if group.diverged.all() else "-"
+            panel.plot(lines, style, color=colours[c], label=plots.coefficient_label(c) + lost)
         panel.set(xlabel="epoch", title=cell)
         panel.legend(fontsize=8)
-    panels[0][0].set_ylabel("accuracy on validation")
+    for panel in panels.flat[len(cells) :]:
+        panel.axis("off")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("accuracy on validation")
     return figure
 
 

@@ -73,15 +73,15 @@ def curvature(means: pd.Series) -> tuple[float, float]:
 
 def flow_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
     """The three measures by layer, before and after training, over the numbers of Fig. 9."""
-    figure, panels = plt.subplots(1, len(LABELS), figsize=(9.6, 3.2))
+    figure, panels = plt.subplots(len(LABELS), 1, figsize=(7.2, 6.6), sharex=True)
     for when, style in (("before", ":"), ("after", "-")):
         table = flow_table(store, outcomes, when)
         for panel, label in zip(panels, LABELS.values(), strict=True):
             panel.plot(range(len(table)), table[label], style, marker="o", markersize=3, label=f"{when} training")
-            panel.set_xticks(range(len(table)), table.number, fontsize=6, rotation=90)
-            panel.set(title=label, xlabel="layer")
-    panels[0].set_ylabel("nats")
-    panels[0].legend(fontsize=8)
+            panel.set_xticks(range(len(table)), table.number)
+            panel.set(title=label, ylabel="nats")
+    panels[-1].set_xlabel("layer")
+    panels[0].legend()
     return figure
 
 
