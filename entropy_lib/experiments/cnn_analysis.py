@@ -28,6 +28,28 @@ def gains(table: pd.DataFrame, measure: str = "test_accuracy") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def settings(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """What guidance gained in every setting that was run with the default protocol, a row for each.
+
+    A cell is the mean paired difference of test accuracy to λ = 0 in points, with half of its 95% t-interval.
+    """
+    rows = []
+    kept = plans.matching(outcomes, {"protocol": PROTOCOL} | PROTOCOL_VARIABLES)
+    for (data, architecture, layers), runs in kept.groupby(["data", "architecture", "layers"]):
+        cells = gains(runs)
+        if layers == "none" or cells.empty:
+            continue
+        row = {"data": data, "network": architecture, "loss on": layers, "seeds": cells.seeds.min()}
+        row |= {
+            "λ": "< 0" if (cells.coefficient < 0).all() else "> 0",
+            "λ = 0": runs.query("coefficient == 0").test_accuracy.mean(),
+        }
+        for cell in cells.sort_values("coefficient", key=abs).itertuples():
+            row[f"|λ| = {abs(cell.coefficient):g}"] = f"{100 * cell.gain:+.2f} ± {50 * (cell.high - cell.low):.2f}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def gains_figure(store: Store, table: pd.DataFrame) -> Figure:
     """Gains in test accuracy by λ (left), the mean log|c11| of the first layer by epoch (right)."""
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.8))
