@@ -35,7 +35,7 @@ def settings(outcomes: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     kept = plans.matching(outcomes, {"protocol": PROTOCOL} | PROTOCOL_VARIABLES)
-    for (data, architecture, layers), runs in kept.groupby(["data", "architecture", "layers"]):
+    for (data, architecture, layers), runs in kept.groupby(["data", "architecture", "layers"]) if len(kept) else ():
         cells = gains(runs)
         if layers == "none" or cells.empty:
             continue
