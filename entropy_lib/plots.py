@@ -70,9 +70,9 @@ def strip(images: Sequence[np.ndarray] | np.ndarray) -> str:
 
 
 def coefficient_colours(coefficients: list[float]) -> dict[float, object]:
-    """Black for λ = 0, a perceptually even scale for the others."""
+    """Black for λ = 0, a perceptually even scale for the others, without its light end, which dark mode makes dark."""
     guided = [c for c in coefficients if c != 0]
-    scale = mpl.colormaps["viridis"](np.linspace(0.0, 0.85, max(len(guided), 1)))
+    scale = mpl.colormaps["viridis"](np.linspace(0.0, 0.7, max(len(guided), 1)))
     return {0.0: "#000000", **dict(zip(guided, scale, strict=False))}
 
 

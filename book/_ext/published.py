@@ -17,6 +17,8 @@ def setup(app):
         app.config.html_baseurl = f"{address}/"
         app.config.sitemap_url_scheme = "{link}"
         app.config.ogp_site_url = f"{address}/"
+        app.config.ogp_site_name = app.config.html_title
+        app.config.sitemap_excludes = ["404.html", "genindex.html", "prf-prf.html", "search.html"]
         for extension in ("sphinx_sitemap", "sphinxext.opengraph"):
             app.setup_extension(extension)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -29,25 +29,23 @@ def gains(table: pd.DataFrame, measure: str = "test_accuracy") -> pd.DataFrame:
 
 
 def settings(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """What guidance gained in every setting that was run with the default protocol, a row for each.
+    """What guidance gained in every setting that was run with the default protocol: a column for each, a row per |λ|.
 
     A cell is the mean paired difference of test accuracy to λ = 0 in points, with half of its 95% t-interval.
     """
-    rows = []
+    columns = {}
     kept = plans.matching(outcomes, {"protocol": PROTOCOL} | PROTOCOL_VARIABLES)
     for (data, architecture, layers), runs in kept.groupby(["data", "architecture", "layers"]) if len(kept) else ():
         cells = gains(runs)
         if layers == "none" or cells.empty:
             continue
-        row = {"data": data, "network": architecture, "loss on": layers, "seeds": cells.seeds.min()}
-        row |= {
-            "λ": "< 0" if (cells.coefficient < 0).all() else "> 0",
-            "λ = 0": runs.query("coefficient == 0").test_accuracy.mean(),
-        }
+        sign = ", λ < 0" if (cells.coefficient < 0).all() else ""
+        free = runs.test_accuracy[runs.coefficient == 0].mean()
+        column = {"seeds": cells.seeds.min(), "accuracy, λ = 0": f"{free:.4f}"}
         for cell in cells.sort_values("coefficient", key=abs).itertuples():
-            row[f"|λ| = {abs(cell.coefficient):g}"] = f"{100 * cell.gain:+.2f} ± {50 * (cell.high - cell.low):.2f}"
-        rows.append(row)
-    return pd.DataFrame(rows)
+            column[f"{abs(cell.coefficient):g}"] = f"{100 * cell.gain:+.2f} ± {50 * (cell.high - cell.low):.2f}"
+        columns[f"{data}, {architecture}, {layers}{sign}"] = column
+    return pd.DataFrame(columns).rename_axis("|λ|")
 
 
 def gains_figure(store: Store, table: pd.DataFrame) -> Figure:
