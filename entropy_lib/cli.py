@@ -93,7 +93,7 @@ def serve(
 
 @app.command()
 def sweep(
-    experiment: Annotated[str, typer.Argument(help="An experiment, such as autoencoder.")],
+    experiment: Annotated[str | None, typer.Argument(help="An experiment, such as autoencoder.")] = None,
     profile: Profile = "quick",
     data: Annotated[str | None, typer.Option(help="Only the profile's runs on this data set.")] = None,
     device: Device = "cpu",
@@ -105,20 +105,32 @@ def sweep(
         str | None, typer.Option(help="Dask workers instead: local, or the address of a scheduler, tcp://HOST:8786.")
     ] = None,
     records: Annotated[Path | None, typer.Option(help="Folder for the records.")] = None,
+    planned: Annotated[str | None, typer.Option(help="A run of plan.yml, by number, into results-pending/.")] = None,
 ) -> None:
     """Run an experiment without Jupyter; what has a record already is skipped.
 
     Example: entropy-book sweep autoencoder --profile laptop --data mnist
     """
-    from entropy_lib.experiments import EXPERIMENTS, store_for
+    from entropy_lib.experiments import EXPERIMENTS, plans, store_for
     from entropy_lib.sweep.run import run as run_sweep
     from entropy_lib.sweep.workers import cores
 
+    if (experiment is None) == (planned is None):
+        raise ValueError("name an experiment, or a run of plan.yml with --planned")
+    parts: list[dict] = []
+    if planned:
+        experiment, parts = plans.planned(ROOT / "plan.yml", planned)
+        profile, records = "paper", records or ROOT / "results-pending"
     if experiment not in EXPERIMENTS:
         raise KeyError(f"unknown experiment {experiment!r}; known: {', '.join(EXPERIMENTS)}")
     module = EXPERIMENTS[experiment]
     store = store_for(profile, records)
-    trials = module.grid(profile, data, seeds)
+    if planned:
+        there = store_for("paper").finished(experiment)
+        trials = list(dict.fromkeys(trial for part in parts for trial in module.Plan(**part).trials()))
+        trials = [trial for trial in trials if trial.id not in there]
+    else:
+        trials = module.grid(profile, data, seeds)
     side_by_side = workers or (cores() if device == "cpu" else 1)
     done = run_sweep(
         trials, module.train_stack, store, module.stack_by, module.scope, device, workers=side_by_side, cluster=cluster

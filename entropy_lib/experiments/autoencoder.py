@@ -16,6 +16,7 @@ from torch import Tensor
 from entropy_lib.data import load
 from entropy_lib.evidence.paper import COEFFICIENTS
 from entropy_lib.experiments import plans
+from entropy_lib.experiments.plans import Seeds
 from entropy_lib.guidance import dense_penalty
 from entropy_lib.sweep.stopping import EarlyStopping
 from entropy_lib.sweep.store import StackResult, Store
@@ -42,7 +43,7 @@ class Plan:
 
     data: str
     latents: tuple[int, ...]
-    seeds: int
+    seeds: Seeds
     horizon: int = 50
     coefficients: tuple[float, ...] = COEFFICIENTS
     protocol: Mapping[str, float | str] = field(default_factory=dict)
@@ -56,12 +57,12 @@ class Plan:
                 horizon=self.horizon, **protocol,
             )
             for latent in self.latents
-            for seed in range(self.seeds)
+            for seed in plans.numbers(self.seeds)
             for coefficient in self.coefficients
         ]  # fmt: skip
 
 
-def _alternatives(seeds: int) -> list[Plan]:
+def _alternatives(seeds: Seeds) -> list[Plan]:
     """Other ways to shape the encoder at d = 100, each with as many settings to choose from as the paper's λ has."""
     penalties = [
         Plan("mnist", (100,), seeds, coefficients=COEFFICIENTS[1:], protocol={"form": form})

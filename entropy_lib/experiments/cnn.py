@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from entropy_lib.data import Dataset, load
 from entropy_lib.evidence.paper import COEFFICIENTS
 from entropy_lib.experiments import plans
+from entropy_lib.experiments.plans import Seeds
 from entropy_lib.experiments.training import Training, per_network
 from entropy_lib.sweep.store import StackResult, Store
 from entropy_lib.sweep.trial import Trial
@@ -42,7 +43,7 @@ class Plan:
 
     data: str
     architectures: tuple[str, ...]
-    seeds: int
+    seeds: Seeds
     horizon: int = 20
     coefficients: tuple[float, ...] = COEFFICIENTS
     forms: tuple[str, ...] = ("reciprocal",)
@@ -61,7 +62,7 @@ class Plan:
                 **{**protocol, "form": form, "layers": layers, "coefficient": c},
             )
             for architecture in self.architectures
-            for seed in range(self.seeds)
+            for seed in plans.numbers(self.seeds)
             for form, layers, c in cells
         ]  # fmt: skip
 

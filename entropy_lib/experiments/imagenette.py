@@ -14,6 +14,7 @@ from torch import Tensor
 from entropy_lib.data import load
 from entropy_lib.evidence.paper import COEFFICIENTS
 from entropy_lib.experiments import flow_analysis, plans
+from entropy_lib.experiments.plans import Seeds
 from entropy_lib.experiments.training import Training
 from entropy_lib.models import convolutions, network, skeleton
 from entropy_lib.photographs import cache_folder
@@ -44,7 +45,7 @@ class Plan:
     data: str
     architecture: str
     layers: tuple[str, ...]
-    seeds: int
+    seeds: Seeds
     horizon: int
     coefficients: tuple[float, ...] = COEFFICIENTS
     protocol: Mapping[str, float | str] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Plan:
                 guided=", ".join(placement(self.architecture, layers)), horizon=self.horizon, coefficient=c,
                 **protocol | (plans.UNGUIDED if c == 0 else {}),
             )
-            for seed in range(self.seeds)
+            for seed in plans.numbers(self.seeds)
             for layers, c in cells
         ]  # fmt: skip
 

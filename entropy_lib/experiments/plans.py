@@ -2,14 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pandas as pd
+import yaml
 
 from entropy_lib.sweep.trial import Trial
 
 # What an unguided network has for the form of the loss, so that it is the same trial beside every one of them.
 UNGUIDED: dict[str, float | str] = {"form": "none", "eps": 0.0}
+
+
+# How many seeds, counted from 0, or which.
+Seeds = int | tuple[int, ...]
+
+
+def numbers(seeds: Seeds) -> tuple[int, ...]:
+    """The seeds by number."""
+    return tuple(range(seeds)) if isinstance(seeds, int) else seeds
 
 
 class Plan(Protocol):
@@ -40,6 +51,22 @@ def trials(
     plans = [plan for plan in profiles[profile] if data in (None, plan.data)]
     plans = [replace(plan, seeds=seeds) if seeds else plan for plan in plans]  # type: ignore[type-var]
     return list(dict.fromkeys(trial for plan in plans for trial in plan.trials()))
+
+
+def planned(file: Path, number: str) -> tuple[str, list[dict]]:
+    """The experiment and the parts of one run that `plan.yml` fixes beforehand.
+
+    Raises:
+        KeyError: a run that the file does not have.
+    """
+    runs = {str(run["run"]): run for run in yaml.safe_load(file.read_text(encoding="utf-8"))}
+    if number not in runs:
+        raise KeyError(f"{file.name} has no run {number!r}; it has {', '.join(runs)}")
+    parts = [
+        {key: tuple(value) if isinstance(value, list) else value for key, value in part.items()}
+        for part in runs[number]["parts"]
+    ]
+    return runs[number]["experiment"], parts
 
 
 def protocol(changed: Mapping[str, float | str], defaults: Mapping[str, float | str]) -> dict[str, float | str]:

@@ -37,19 +37,29 @@ CLASSIFICATION = Task(
 )
 
 
+FORMS = ("none", "log", "reciprocal", "reciprocal-mean")
+
+
 class Guided:
-    """λ times the penalty of Eq. 23 or 25, summed over the filters of the guided kernels."""
+    """λ times the penalty of Eq. 23 or 25, summed over the filters of the guided kernels.
+
+    The form `reciprocal-mean` is another reading: Eq. 25 with the mean over each kernel's filters.
+    """
 
     def __init__(self, kernels: list[Tensor], trial: Trial):
         self.kernels = kernels
-        self.coefficient, self.form, self.eps = float(trial["coefficient"]), trial["form"], float(trial["eps"])
+        self.coefficient, self.form, self.eps = float(trial["coefficient"]), str(trial["form"]), float(trial["eps"])
+        if self.form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {self.form!r}")
 
     def __call__(self) -> Any:
         """A scalar tensor, or 0.0 where nothing is guided."""
         if not self.coefficient:
             return 0.0
-        penalties: list[Any] = [conv_penalty(kernel, self.form, self.eps).sum() for kernel in self.kernels]
-        return self.coefficient * sum(penalties)
+        form: Any = self.form.removesuffix("-mean")
+        mean = form != self.form
+        penalties = [conv_penalty(kernel, form, self.eps) for kernel in self.kernels]
+        return self.coefficient * sum(penalty.mean() if mean else penalty.sum() for penalty in penalties)
 
     def gradients(self) -> list[Tensor]:
         return list(torch.autograd.grad(self(), self.kernels)) if self.coefficient else []

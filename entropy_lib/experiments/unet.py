@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from entropy_lib.data import load
 from entropy_lib.evidence.paper import COEFFICIENTS
 from entropy_lib.experiments import flow, plans
+from entropy_lib.experiments.plans import Seeds
 from entropy_lib.experiments.training import Task, Training
 from entropy_lib.models import UNet, convolutions
 from entropy_lib.photographs import cache_folder
@@ -50,7 +51,7 @@ class Plan:
 
     data: str
     layers: str
-    seeds: int
+    seeds: Seeds
     horizon: int
     coefficients: tuple[float, ...] = COEFFICIENTS
     protocol: Mapping[str, float | str] = field(default_factory=dict)
@@ -63,7 +64,7 @@ class Plan:
                 EXPERIMENT, PROTOCOL, self.data, fingerprint, seed, horizon=self.horizon, coefficient=c,
                 layers=self.layers if c else "none", **protocol | ({} if c else plans.UNGUIDED),
             )
-            for seed in range(self.seeds)
+            for seed in plans.numbers(self.seeds)
             for c in self.coefficients
         ]  # fmt: skip
 
