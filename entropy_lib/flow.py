@@ -1,5 +1,6 @@
 """Entropy flow of a model, layer by layer: the numbers behind Figs 1, 8 and 9."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -72,27 +73,40 @@ def entropy_flow(
 def map_sizes(model: nn.Module, example: Tensor) -> dict[str, tuple[int, int]]:
     """The map `(l, w)` that each dense or convolutional layer sees, in the order in which they run.
 
-    Computed from the example's shape: parameters and input are replaced by ones without numbers. A layer that
+    Computed from the example's shape, on a copy without numbers: the model itself is not touched. A layer that
     runs several times counts the first time; a convolution's map is at least as large as its kernel.
     """
+    bare = _without_numbers(model)
     sizes: dict[str, tuple[int, int]] = {}
 
     def note(name: str, part: nn.Module, image: Tensor) -> None:
         least = part.kernel_size if isinstance(part, nn.Conv2d) else (1, 1)
         sizes.setdefault(name, (max(image.shape[-2], least[0]), max(image.shape[-1], least[1])))
 
-    hooks = [
-        part.register_forward_pre_hook(lambda part, inputs, name=name: note(name, part, inputs[0]))
-        for name, part in model.named_modules()
-        if isinstance(part, (nn.Linear, nn.Conv2d))
-    ]
-    shapes = {name: tensor.to("meta") for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
-    try:
-        torch.func.functional_call(model, shapes, (example.to("meta"),))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for name, part in bare.named_modules():
+        if isinstance(part, (nn.Linear, nn.Conv2d)):
+            part.register_forward_pre_hook(lambda part, inputs, name=name: note(name, part, inputs[0]))
+    bare(example.to("meta"))
     return sizes
+
+
+def _without_numbers(model: nn.Module) -> nn.Module:
+    """A copy of the model on the meta device, made without copying a number.
+
+    Whatever the model shares (a module used twice, a tied weight, a tensor kept as a plain attribute) its copy
+    shares too: `deepcopy` finds each tensor's stand-in by the tensor's identity.
+    """
+    tensors = [
+        value
+        for part in model.modules()
+        for value in [*part._parameters.values(), *part._buffers.values(), *vars(part).values()]
+        if isinstance(value, Tensor)
+    ]
+    stand_ins: dict[int, Any] = {}
+    for tensor in tensors:
+        bare = tensor.detach().to("meta")
+        stand_ins[id(tensor)] = nn.Parameter(bare, False) if isinstance(tensor, nn.Parameter) else bare
+    return copy.deepcopy(model, stand_ins)
 
 
 def conv_exact(kernel: Tensor, input_size: tuple[int, int], groups: int = 1) -> float:

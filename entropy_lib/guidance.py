@@ -34,6 +34,10 @@ class _EntropyLoss(nn.Module):
     def _penalty(self, weight: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def _neutral(self, weight: Tensor) -> Tensor:
+        """A matrix or filter whose penalty and gradient are finite."""
+        raise NotImplementedError
+
     def terms(self, weights: Tensor | Iterable[Tensor]) -> list[Tensor]:
         """The loss of each layer; their sum is the loss."""
         weights = [weights] if isinstance(weights, Tensor) else list(weights)
@@ -52,16 +56,18 @@ class _EntropyLoss(nn.Module):
         return torch.stack(terms).sum()
 
     def _term(self, weight: Tensor, coefficient: Coefficient) -> Tensor:
+        filters = weight.shape[:-2]
+        coefficient = torch.as_tensor(coefficient, device=weight.device)
+        try:
+            coefficient = coefficient.expand(filters)
+        except RuntimeError:
+            raise ValueError(
+                f"a coefficient of shape {tuple(coefficient.shape)} does not fit the layer's {tuple(filters)} filters"
+            ) from None
+        # λ = 0 is no term at all, also where the penalty is infinite: 0 times infinity would be NaN.
+        weight = torch.where((coefficient == 0)[..., None, None], self._neutral(weight), weight)
         penalty = self._penalty(weight)
-        if isinstance(coefficient, Tensor):
-            try:
-                coefficient = coefficient.to(penalty).expand(penalty.shape)
-            except RuntimeError:
-                raise ValueError(
-                    f"a coefficient of shape {tuple(coefficient.shape)} does not fit the layer's "
-                    f"{tuple(penalty.shape)} filters"
-                ) from None
-        return (coefficient * penalty).sum()
+        return (coefficient.to(penalty) * penalty).sum()
 
 
 class DenseEntropyLoss(_EntropyLoss):
@@ -81,6 +87,8 @@ class DenseEntropyLoss(_EntropyLoss):
     zero wherever :math:`|\det W|` underflows: at PyTorch's default initialisation of a layer with 784 inputs,
     from d = 60 on (see the chapter on the losses).
 
+    A layer or filter with λ = 0 contributes 0, with gradient 0.
+
     Raises:
         ValueError: unknown form, `eps` not positive, a coefficient too many or too few, and what
             :func:`dense_entropy_change` raises.
@@ -91,6 +99,9 @@ class DenseEntropyLoss(_EntropyLoss):
 
     def _penalty(self, weight: Tensor) -> Tensor:
         return dense_penalty(checked(weight, "weight", "(..., N, d)"), self.form, self.eps)
+
+    def _neutral(self, weight: Tensor) -> Tensor:
+        return torch.eye(*weight.shape[-2:], dtype=weight.dtype, device=weight.device)
 
 
 def dense_penalty(weight: Tensor, form: Form, eps: float) -> Tensor:
@@ -138,6 +149,9 @@ class ConvEntropyLoss(_EntropyLoss):
 
     def _penalty(self, kernel: Tensor) -> Tensor:
         return conv_penalty(checked(kernel, "kernel", "(..., p, q)"), self.form, self.eps)
+
+    def _neutral(self, kernel: Tensor) -> Tensor:
+        return torch.ones_like(kernel)
 
 
 def conv_penalty(kernel: Tensor, form: Form, eps: float) -> Tensor:

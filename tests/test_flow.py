@@ -198,3 +198,36 @@ def test_the_grid_names_what_it_knows():
         flow.grid("huge")
     with pytest.raises(KeyError, match="imagenet"):
         flow.grid("quick", "mnist")
+
+
+def _shared_module():
+    part = nn.Conv2d(3, 3, 3, padding=1)
+    return nn.Sequential(part, nn.BatchNorm2d(3), part)
+
+
+def _tied_weight():
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1))
+    model[1].weight = model[0].weight
+    return model
+
+
+def _plain_attribute():
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1))
+    model[0].twice = model[0].weight * 2  # what old weight norms keep: a tensor that is no leaf
+    return model
+
+
+@pytest.mark.parametrize("example", [torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 8, 8)], ids=["runs", "fails"])
+@pytest.mark.parametrize("make", [_shared_module, _tied_weight, _plain_attribute])
+def test_a_model_is_as_it_was_after_its_flow_was_read(make, example):
+    model = make()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    try:
+        flow = el.entropy_flow(model, example=example)
+        assert flow.exact.notna().all()
+    except RuntimeError:
+        assert example.shape[1] == 4
+    assert all(part.training for part in model.modules())
+    assert not any(part._forward_pre_hooks for part in model.modules())
+    for name, value in model.state_dict().items():
+        assert value.device.type == "cpu" and torch.equal(value, before[name])

@@ -156,3 +156,25 @@ def test_names_load_on_demand_and_an_unknown_one_is_refused():
     assert set(el.__all__) <= set(dir(el))
     with pytest.raises(AttributeError, match="entropy_flow"):
         el.entropy_flux  # noqa: B018
+
+
+@pytest.mark.parametrize("form", ["log", "reciprocal"])
+@pytest.mark.parametrize("loss", [el.DenseEntropyLoss, el.ConvEntropyLoss])
+def test_a_coefficient_of_zero_is_no_term_even_where_the_penalty_is_infinite(loss, form):
+    weight = torch.zeros(3, 3, requires_grad=True)
+    value = loss(0.0, form)(weight)
+    value.backward()
+    assert value == 0 and weight.grad.eq(0).all()
+
+
+def test_a_filter_with_coefficient_zero_leaves_the_others_alone():
+    kernel = torch.randn(2, 1, 3, 3)
+    kernel[0] = 0
+    kernel.requires_grad_()
+    value = el.ConvEntropyLoss([torch.tensor([[0.0], [2.0]])])([kernel])
+    value.backward()
+    torch.testing.assert_close(value, -2 * kernel[1, 0, 0, 0].abs().log())
+    assert kernel.grad.isfinite().all() and kernel.grad[0].eq(0).all()
+    model = nn.Sequential(nn.Conv2d(1, 1, 3))
+    nn.init.zeros_(model[0].weight)
+    assert el.EntropyGuidance(model, conv={"0": 0.0})() == 0

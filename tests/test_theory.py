@@ -253,3 +253,35 @@ def test_large_batches_survive_several_threads():
     square = weight.detach().numpy()[:, :, :200]
     np.testing.assert_allclose(found.detach().numpy(), np.linalg.slogdet(square)[1])
     np.testing.assert_allclose(weight.grad[:, :, :200].numpy(), np.linalg.inv(square).swapaxes(1, 2), atol=1e-8)
+
+
+def on_a_grid(kernel, size=512):
+    """The mean of log|ĉ| over a fine grid: the definition, without Jensen's formula."""
+    return torch.fft.fft2(kernel.double(), s=(size, size + 1)).abs().log().mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exponent", [-300, -60, -36, -20, -14, -8, -3, 0, 20])
+def test_mahler_measure_survives_a_column_of_any_scale(exponent, dtype):
+    kernel = torch.randn(4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for columns in ([3], [0], [0, 3]):
+        scaled = kernel.clone()
+        scaled[:, columns] *= 10.0**exponent
+        scaled = scaled.to(dtype)
+        if not torch.isfinite(scaled).all():
+            continue
+        measure = el.mahler_measure(scaled, points=512)
+        torch.testing.assert_close(measure.double(), on_a_grid(scaled), atol=0.02, rtol=0)
+        corners = scaled[[0, 0, -1, -1], [0, -1, 0, -1]].double().abs().log().max()
+        assert corners - 1e-2 <= measure <= scaled.double().norm().log() + 1e-6
+
+
+@given(seed=seeds, p=st.integers(1, 4), q=st.integers(1, 4), scale=st.sampled_from([1e-30, 1e-3, 7.0, 1e30]))
+def test_mahler_measure_has_the_symmetries_of_the_torus(seed, p, q, scale):
+    kernel = normal(seed, p, q, dtype=torch.float64)
+    measure = el.mahler_measure(kernel, points=512)
+    for other in (kernel.flip(0), kernel.flip(1), -kernel):
+        torch.testing.assert_close(el.mahler_measure(other, points=512), measure, atol=1e-9, rtol=0)
+    torch.testing.assert_close(el.mahler_measure(kernel.mT, points=512), measure, atol=0.02, rtol=0)
+    scaled = el.mahler_measure(scale * kernel, points=512)
+    torch.testing.assert_close(scaled, measure + math.log(scale), atol=1e-9, rtol=0)

@@ -156,7 +156,7 @@ def mahler_measure(kernel: Tensor, points: int = 4096) -> Tensor:
         TypeError, ValueError: as :func:`conv_entropy_change`.
 
     The inner integral is exact by Jensen's formula, :math:`\log|a_n| + \sum_r \log^+|r|` over the
-    roots r of the polynomial in :math:`e^{\mathrm i\varphi}`; the outer one is a midpoint rule.
+    roots r of the polynomial in :math:`e^{\mathrm i\varphi}`; the outer one is a midpoint rule, both in float64.
     With the default `points` the absolute error in float64 stayed below 1e-3 on the closed forms
     in the tests and below 1e-9 where the transform has no zero on the torus. The gradient exists
     where roots are simple and off the unit circle and the leading coefficient is not zero.
@@ -169,12 +169,20 @@ def mahler_measure(kernel: Tensor, points: int = 4096) -> Tensor:
     return torch.stack([_mahler(single, points) for single in flat]).reshape(kernel.shape[:-2])
 
 
+# Columns smaller than this fraction of the largest entry are lost in its rounding.
+_NEGLIGIBLE = 2.0**-60
+
+
 def _mahler(kernel: Tensor, points: int) -> Tensor:
-    """Jensen's formula across the shorter side, the midpoint rule along the other."""
-    rows, columns = kernel.detach().abs().sum(1).nonzero(), kernel.detach().abs().sum(0).nonzero()
-    if len(rows) == 0:
-        return kernel.sum() - math.inf
+    """Jensen's formula across the shorter side, the midpoint rule along the other; in float64, at scale one."""
+    dtype, kernel = kernel.dtype, kernel.double()
+    scale = kernel.detach().abs().max()
+    if scale == 0:
+        return (kernel.sum() - math.inf).to(dtype)
+    kernel = kernel / scale
     # Rows and columns of zeros around the support only shift the phase.
+    seen = kernel.detach().abs() > _NEGLIGIBLE
+    rows, columns = seen.any(1).nonzero(), seen.any(0).nonzero()
     kernel = kernel[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     if kernel.shape[0] < kernel.shape[1]:
         kernel = kernel.T
@@ -182,14 +190,17 @@ def _mahler(kernel: Tensor, points: int) -> Tensor:
     exponents = torch.arange(kernel.shape[0], dtype=kernel.dtype, device=kernel.device)
     phases = torch.polar(torch.ones_like(theta[:, None] * exponents), theta[:, None] * exponents)
     coefficients = phases @ torch.complex(kernel, torch.zeros_like(kernel))
+    # Read from either end a polynomial has the same measure; dividing by the larger end keeps the roots in reach.
+    turned = coefficients[:, :1].abs() > coefficients[:, -1:].abs()
+    coefficients = torch.where(turned, coefficients.flip(-1), coefficients)
     leading = coefficients[:, -1:]
     degree = kernel.shape[1] - 1
     if degree == 0:
-        return leading.abs().log().mean()
+        return (leading.abs().log().mean() + scale.log()).to(dtype)
     companion = torch.diag(leading.new_ones(degree - 1), -1).repeat(points, 1, 1)
     companion = torch.cat([companion[..., :-1], -(coefficients[:, :-1] / leading)[..., None]], -1)
     roots = torch.linalg.eigvals(companion).abs()
-    return (leading.abs().log()[:, 0] + roots.clamp(min=1).log().sum(-1)).mean()
+    return ((leading.abs().log()[:, 0] + roots.clamp(min=1).log().sum(-1)).mean() + scale.log()).to(dtype)
 
 
 def _channels(kernel: Tensor, input_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
