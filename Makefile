@@ -39,8 +39,8 @@ picture: $(READY) ## redraw the README's picture from the committed records
 links: $(READY) ## ask every address in the book whether it answers
 	$(BIN)/jupyter-book build _build/stage --builder custom --custom-builder linkcheck --quiet
 
-lint: $(READY)  ## check the style and the types of the code
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy entropy_lib
+lint: $(READY)  ## check the style, the imports and the types of the code
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
 
 clean:          ## remove everything that was built, keep the environment
 	rm -rf _build
@@ -53,12 +53,13 @@ $(LIVE): $(READY) $(wildcard live/*.*)
 
 # uv installs in seconds; where it cannot be had or fails, pip does the same. uv does not read
 # pip's find-links setting, so it is handed over.
-$(READY): requirements.txt constraints.txt pyproject.toml
+$(READY): requirements.txt constraints.txt pyproject.toml replication/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9 || true
 	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(BIN)/python \
 	    -r requirements.txt -c constraints.txt || \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	for part in . ./replication; do \
+	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable $$part || exit 1; done
 	@touch $@

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
 
-from entropy_lib.files import source_hash, write_atomically
-from entropy_lib.sweep.run import machine
-from entropy_lib.sweep.workers import cores, in_processes
+from replication.files import write_atomically
+from replication.provenance import machine, source_hash
+from replication.sweep.workers import cores, in_processes
 
 ARCHITECTURES, BATCHES, STACK = ([32], [32, 32, 32], [128, 128, 128]), (32, 128), 4
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"

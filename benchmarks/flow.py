@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from entropy_lib.files import source_hash, write_atomically
 from entropy_lib.flow import map_sizes
-from entropy_lib.models import random_kernels, skeleton
-from entropy_lib.sweep.run import machine
-from entropy_lib.sweep.workers import cores
 from entropy_lib.theory.exact import circular_conv_entropy_change
+from replication.files import write_atomically
+from replication.networks.vgg_resnet import random_kernels, skeleton
+from replication.provenance import machine, source_hash
+from replication.sweep.workers import cores
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 

@@ -19,11 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from entropy_lib.data import folder, import_torchvision, load
-from entropy_lib.experiments.imagenette import standardised, turned
-from entropy_lib.files import source_hash, write_atomically
-from entropy_lib.sweep.run import machine
-from entropy_lib.sweep.workers import cores
+from replication.data.dataset import folder
+from replication.data.registry import load
+from replication.experiments.imagenette.experiment import standardised, turned
+from replication.files import write_atomically
+from replication.provenance import machine, source_hash
+from replication.sweep.workers import cores
+from replication.vision import import_torchvision
 
 BATCH, BATCHES = 32, 60
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"

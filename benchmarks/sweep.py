@@ -12,8 +12,10 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 import pandas as pd
@@ -22,13 +24,17 @@ import typer
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from entropy_lib import DenseEntropyLoss, data
-from entropy_lib.experiments import autoencoder
-from entropy_lib.files import source_hash, write_atomically
-from entropy_lib.sweep.run import machine, run
-from entropy_lib.sweep.store import StackResult, Store
-from entropy_lib.sweep.trial import Trial
-from entropy_lib.sweep.workers import cores, in_process, in_processes
+from entropy_lib import DenseEntropyLoss
+from replication.data.dataset import Dataset
+from replication.data.registry import SETS
+from replication.experiments.autoencoder import experiment as autoencoder
+from replication.experiments.autoencoder.experiment import AUTOENCODER, AutoencoderConfig, Init
+from replication.files import write_atomically
+from replication.provenance import machine, source_hash
+from replication.sweep.run import Where, run
+from replication.sweep.store import StackResult, Store
+from replication.sweep.trial import Scope, Trial
+from replication.sweep.workers import cores, in_process, in_processes
 
 PIXELS, EPOCHS = 784, 3
 IMAGES = {"train": 6400, "validation": 1280, "test": 1280}  # MNIST's proportions, an eighth of its size
@@ -36,17 +42,17 @@ LATENTS, BATCHES = (20, 60, 100, 140, 180, 220, 260), (32, 128)
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 
 
-def noise() -> data.Dataset:
+def noise() -> Dataset:
     generator = torch.Generator().manual_seed(0)
     images = {split: torch.rand(count, 1, 28, 28, generator=generator) for split, count in IMAGES.items()}
     labels = {split: torch.zeros(count, dtype=torch.int64) for split, count in IMAGES.items()}
-    return data.Dataset("noise", images, labels, "noise", "uniform noise of MNIST's shape")
+    return Dataset("noise", images, labels, "noise", "uniform noise of MNIST's shape")
 
 
 def trials(latent: int, coefficients=autoencoder.COEFFICIENTS, seeds: int = 1, batch: int = 32, init="torch"):
-    shared = {**autoencoder.PROTOCOL_VARIABLES, "batch": batch, "init": init, "latent": latent, "horizon": EPOCHS}
+    shared = {"batch": batch, "init": Init.read(init), "latent": latent, "horizon": EPOCHS}
     return [
-        Trial.of("autoencoder", autoencoder.PROTOCOL, "noise", "noise", seed, coefficient=c, **shared)
+        Trial("autoencoder", AUTOENCODER.protocol, "noise", "noise", seed, AutoencoderConfig(coefficient=c, **shared))
         for seed in range(seeds)
         for c in coefficients
     ]
@@ -54,19 +60,19 @@ def trials(latent: int, coefficients=autoencoder.COEFFICIENTS, seeds: int = 1, b
 
 def train(stack: list[Trial], device: str, tick: Callable[[], object]) -> StackResult:
     """The engine's own training, with the seconds of an epoch (the first one warms up) beside the curves."""
-    data._LOADERS["noise"] = noise
+    SETS["noise"] = SimpleNamespace(load=noise, FOLDERS=())  # type: ignore[assignment]
     ticks = []
     result = autoencoder.train_stack(stack, device, lambda: (ticks.append(time.perf_counter()), tick()))
     result.curves["seconds"] = (ticks[-1] - ticks[0]) / (EPOCHS - 1)
     return StackResult(result.curves)
 
 
-def engine(wanted: list[Trial], device: str, workers: int = 1, **where) -> float:
+def engine(wanted: list[Trial], device: str, workers: int = 1, cluster: str | None = None) -> float:
     """Seconds for one epoch of all these trials on `workers` processes; the stacks must divide evenly among them."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
-        arguments = (train, store, autoencoder.stack_by, lambda trial: ("quick", ""), device)
-        run(wanted, *arguments, progress=False, workers=workers, **where)
+        timed = replace(AUTOENCODER, train=train, scope=lambda trial: Scope("quick"))
+        run(timed, wanted, store, Where(device, workers, cluster, progress=False))
         files = store.trials("autoencoder").merge(store.curves("autoencoder"), on="trial").groupby("file")
         return float(files.seconds.first().sum()) / workers
 

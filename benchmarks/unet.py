@@ -14,7 +14,6 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,14 +22,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from entropy_lib.data import coco_folder, import_torchvision, load
-from entropy_lib.experiments import unet
-from entropy_lib.files import source_hash, write_atomically
-from entropy_lib.models import UNet
-from entropy_lib.sweep.run import machine
-from entropy_lib.sweep.workers import cores
+from replication.data.coco import coco_folder
+from replication.data.registry import load
+from replication.experiments.unet import experiment as unet
+from replication.files import write_atomically
+from replication.networks.unet import UNet
+from replication.provenance import machine, source_hash
+from replication.sweep.workers import cores
+from replication.vision import import_torchvision
 
-TRIAL = replace(unet.PROFILES["laptop"][0], horizon=1).trials()[0]
+TRIAL = unet.UNET.trials(unet.PROFILES["laptop"][0].but(horizon=1))[0]
 BATCH, SIDE, CHANNELS = (int(TRIAL[name]) for name in ("batch", "image", "channels"))
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     )
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"entropy_lib has no {name!r}; it offers {', '.join(__all__)}")
     return getattr(import_module(f"entropy_lib.{_HOME[name]}"), name)

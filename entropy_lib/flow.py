@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from entropy_lib.layers import CONV, DENSE, kind_of, reason
 from entropy_lib.theory.change import dense_entropy_change
-from entropy_lib.theory.exact import circular_conv_entropy_change, gram_entropy_change
 
 
 @torch.no_grad()
@@ -38,6 +38,7 @@ def entropy_flow(
         - `log_norm`: log of the slice's Euclidean norm, log of the Frobenius norm for a dense layer;
         - `exact`: of the whole layer, the same in each of its rows: circular log-det per pixel and
           channel at stride one; ½ log det of the Gram matrix per output for a dense layer.
+        `flow.attrs["skipped"]` maps the name of every other module that holds a matrix to the reason why it has no row.
 
     Raises:
         ValueError: the model has no dense or 2-D convolutional layer, or a weight is not finite.
@@ -49,9 +50,7 @@ def entropy_flow(
     1      1    0   conv       1
     2      2    2  dense       0
     """
-    layers: list[tuple[str, Any]] = [
-        (name, part) for name, part in model.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))
-    ]
+    layers: list[tuple[str, Any]] = [(name, part) for name, part in model.named_modules() if isinstance(part, MEASURED)]
     sizes = dict.fromkeys((name for name, _ in layers), input_size)
     if example is not None:
         sizes = map_sizes(model, example)
@@ -61,12 +60,28 @@ def entropy_flow(
     frames = []
     for number, (name, part) in enumerate(layers, start=1):
         try:
-            rows = _dense_rows(part.weight) if isinstance(part, nn.Linear) else _conv_rows(part, sizes[name])
+            rows = _ROWS[kind_of(part).name](part, sizes[name])
         except ValueError as error:
             raise ValueError(f"layer {name!r}: {error}") from error
         frames.append(rows.assign(layer=number, name=name))
     columns = ["layer", "name", "kind", "output", "input", "entropy_change", "log_norm", "exact"]
-    return pd.concat(frames, ignore_index=True)[columns]
+    flow = pd.concat(frames, ignore_index=True)[columns]
+    flow.attrs["skipped"] = _skipped(model, {name for name, _ in layers})
+    return flow
+
+
+# What is measured; `layers.KINDS` knows more, whose maps are of another size than their inputs.
+MEASURED = (nn.Linear, nn.Conv2d)
+
+
+def _skipped(model: nn.Module, measured: set[str]) -> dict[str, str]:
+    """Every other module with a matrix of its own, and why it has no row."""
+    found = {}
+    for name, part in model.named_modules():
+        if name not in measured and any(weight.ndim > 1 for weight in part.parameters(recurse=False)):
+            known = isinstance(part, (*MEASURED, nn.ConvTranspose2d))
+            found[name] = f"{type(part).__name__}: not run by the example, or not measured" if known else reason(part)
+    return found
 
 
 @torch.no_grad()
@@ -84,7 +99,7 @@ def map_sizes(model: nn.Module, example: Tensor) -> dict[str, tuple[int, int]]:
         sizes.setdefault(name, (max(image.shape[-2], least[0]), max(image.shape[-1], least[1])))
 
     for name, part in bare.named_modules():
-        if isinstance(part, (nn.Linear, nn.Conv2d)):
+        if isinstance(part, MEASURED):
             part.register_forward_pre_hook(lambda part, inputs, name=name: note(name, part, inputs[0]))
     bare(example.to("meta"))
     return sizes
@@ -109,13 +124,6 @@ def _without_numbers(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, stand_ins)
 
 
-def conv_exact(kernel: Tensor, input_size: tuple[int, int], groups: int = 1) -> float:
-    """Circular log-det per pixel and channel of a kernel `(out, in / groups, p, q)`."""
-    blocks = kernel.detach().unflatten(0, (groups, -1))
-    channels = groups * min(blocks.shape[1:3])
-    return float(circular_conv_entropy_change(blocks, input_size).sum()) / (input_size[0] * input_size[1] * channels)
-
-
 def select_layers(means: pd.Series, deviations: float = 1.0) -> list[str]:
     """The layers that preserve entropy, by the rule of Fig. 7: "find the entropy-preserving layers".
 
@@ -134,28 +142,32 @@ def select_layers(means: pd.Series, deviations: float = 1.0) -> list[str]:
     ['first']
     """
     finite = means[np.isfinite(means)]
-    return finite.index[finite > finite.mean() + deviations * finite.std(ddof=0)].tolist()
+    return list(finite.index[finite > finite.mean() + deviations * finite.std(ddof=0)])
 
 
-def _dense_rows(weight: Tensor) -> pd.DataFrame:
+def _dense_rows(layer: nn.Linear, size: tuple[int, int]) -> pd.DataFrame:
+    weight = layer.weight
     row = {
-        "kind": "dense", "output": 0, "input": 0,
+        "kind": DENSE.name, "output": 0, "input": 0,
         "entropy_change": float(dense_entropy_change(weight)),
         "log_norm": float(torch.linalg.matrix_norm(weight.float()).log()),
-        "exact": float(gram_entropy_change(weight)) / min(weight.shape),
+        "exact": DENSE.exact(weight, size, 1),
     }  # fmt: skip
     return pd.DataFrame([row])
 
 
-def _conv_rows(layer: nn.Conv2d, input_size: tuple[int, int]) -> pd.DataFrame:
-    exact = conv_exact(layer.weight, input_size, layer.groups)
+def _conv_rows(layer: nn.Conv2d, size: tuple[int, int]) -> pd.DataFrame:
+    exact = CONV.exact(layer.weight, size, layer.groups)
     kernel = layer.weight.detach().float().cpu()
     output, into = torch.meshgrid(torch.arange(kernel.shape[0]), torch.arange(kernel.shape[1]), indexing="ij")
     return pd.DataFrame(
         {
-            "kind": "conv", "output": output.flatten(), "input": into.flatten(),
+            "kind": CONV.name, "output": output.flatten(), "input": into.flatten(),
             "entropy_change": kernel[..., 0, 0].abs().log().flatten(),
             "log_norm": torch.linalg.matrix_norm(kernel).log().flatten(),
             "exact": exact,
         }
     )  # fmt: skip
+
+
+_ROWS: dict[str, Any] = {DENSE.name: _dense_rows, CONV.name: _conv_rows}

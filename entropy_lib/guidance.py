@@ -4,49 +4,47 @@ Sign convention: a coefficient λ > 0 *preserves* entropy (descent on -λ log|de
 determinant), λ < 0 suppresses it. Section 4.2 of the paper says so; Section 4.1 says the opposite.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from entropy_lib.theory._check import checked
-from entropy_lib.theory._linalg import log_abs_det
-from entropy_lib.theory.change import square_part
+from entropy_lib.layers import CONV, DENSE, Form, Kind, Unreadable, holds, is_parametrised, kind_of, oriented, stack_of
+from entropy_lib.theory.checks import checked
 
-Form = Literal["log", "reciprocal"]
 Coefficient = float | Tensor
 
 
 class _EntropyLoss(nn.Module):
     """Sum over layers of coefficient times a penalty on an amount x: |det W| or |c11|."""
 
+    kind: Kind
+
     def __init__(self, coefficients: Coefficient | Iterable[Coefficient] = 1.0, form: Form = "log", eps: float = 1e-3):
         super().__init__()
-        if form not in ("log", "reciprocal"):
-            raise ValueError(f"form must be 'log' (Eqs. 21, 23) or 'reciprocal' (Eqs. 24, 25), got {form!r}")
-        if form == "reciprocal" and not eps > 0:
-            raise ValueError(f"eps must be positive, got {eps}: 1/(x + eps) has to stay finite at x = 0")
-        one = isinstance(coefficients, (int, float, Tensor))
-        self.coefficients: Any = coefficients if one else list(coefficients)  # type: ignore[arg-type]
-        self.form, self.eps = form, eps
-
-    def _penalty(self, weight: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _neutral(self, weight: Tensor) -> Tensor:
-        """A matrix or filter whose penalty and gradient are finite."""
-        raise NotImplementedError
+        one = isinstance(coefficients, (Real, Tensor))
+        self.coefficients: Coefficient | Sequence[Coefficient] = coefficients if one else list(coefficients)  # type: ignore
+        self.form, self.eps = _form(form, eps)
 
     def terms(self, weights: Tensor | Iterable[Tensor]) -> list[Tensor]:
         """The loss of each layer; their sum is the loss."""
         weights = [weights] if isinstance(weights, Tensor) else list(weights)
         coefficients = self.coefficients
         if not isinstance(coefficients, list):
-            coefficients = [coefficients] * len(weights)
+            coefficients = [coefficients] * len(weights)  # type: ignore[list-item]
         if len(coefficients) != len(weights):
             raise ValueError(f"{len(coefficients)} coefficients for {len(weights)} weights; give one for each layer")
-        return [self._term(weight, coefficient) for weight, coefficient in zip(weights, coefficients, strict=True)]
+        shape = "(..., N, d)" if self.kind is DENSE else "(..., p, q)"
+        name = "weight" if self.kind is DENSE else "kernel"
+        return [
+            _term(self.kind, checked(weight, name, shape), _coefficient(coefficient, weight), self.form, self.eps)
+            for weight, coefficient in zip(weights, coefficients, strict=True)
+        ]
 
     def forward(self, weights: Tensor | Iterable[Tensor]) -> Tensor:
         """Scalar loss of one weight or of several layers' weights."""
@@ -54,20 +52,6 @@ class _EntropyLoss(nn.Module):
         if not terms:
             raise ValueError("an entropy loss needs at least one weight")
         return torch.stack(terms).sum()
-
-    def _term(self, weight: Tensor, coefficient: Coefficient) -> Tensor:
-        filters = weight.shape[:-2]
-        coefficient = torch.as_tensor(coefficient, device=weight.device)
-        try:
-            coefficient = coefficient.expand(filters)
-        except RuntimeError:
-            raise ValueError(
-                f"a coefficient of shape {tuple(coefficient.shape)} does not fit the layer's {tuple(filters)} filters"
-            ) from None
-        # λ = 0 is no term at all, also where the penalty is infinite: 0 times infinity would be NaN.
-        weight = torch.where((coefficient == 0)[..., None, None], self._neutral(weight), weight)
-        penalty = self._penalty(weight)
-        return (coefficient.to(penalty) * penalty).sum()
 
 
 class DenseEntropyLoss(_EntropyLoss):
@@ -85,41 +69,17 @@ class DenseEntropyLoss(_EntropyLoss):
     Calling it with a weight `(..., N, d)` or a list of weights gives a scalar. The log form is
     `+inf` at a singular square part and has no gradient there. The reciprocal form has gradient
     zero wherever :math:`|\det W|` underflows: at PyTorch's default initialisation of a layer with 784 inputs,
-    from d = 60 on (see the chapter on the losses).
-
-    A layer or filter with λ = 0 contributes 0, with gradient 0.
+    from d = 60 on (see the chapter on the losses). A layer with λ = 0 contributes 0, with gradient 0.
 
     Raises:
-        ValueError: unknown form, `eps` not positive, a coefficient too many or too few, and what
+        ValueError: unknown form, `eps` not positive, a coefficient too many or too few or not finite, and what
             :func:`dense_entropy_change` raises.
 
-    >>> float(DenseEntropyLoss(0.5)(torch.diag(torch.tensor([1.0, torch.e])))) # -0.5 log e
-    -0.5
+    >>> DenseEntropyLoss(0.5)(torch.diag(torch.tensor([1.0, torch.e])))  # -0.5 log e
+    tensor(-0.5000)
     """
 
-    def _penalty(self, weight: Tensor) -> Tensor:
-        return dense_penalty(checked(weight, "weight", "(..., N, d)"), self.form, self.eps)
-
-    def _neutral(self, weight: Tensor) -> Tensor:
-        return torch.eye(*weight.shape[-2:], dtype=weight.dtype, device=weight.device)
-
-
-def dense_penalty(weight: Tensor, form: Form, eps: float) -> Tensor:
-    """The summand of Eq. 21 or 24 without λ, `(..., N, d) -> (...)`.
-
-    Unchecked, for training loops in which a diverged weight is an outcome and not an error.
-    """
-    square = square_part(weight)
-    if form == "log":
-        return -log_abs_det(square)
-    with torch.no_grad():
-        singular = log_abs_det(square).isneginf()
-    # At a singular matrix |det| has gradient 0 (rank < k - 1) or a kink with subgradient 0, where
-    # slogdet gives NaN: such matrices are taken out of the graph and keep the value 1/eps.
-    identity = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
-    regular = log_abs_det(torch.where(singular[..., None, None], identity, square))
-    # The bound keeps e^L and its gradient finite; the loss there is 1e-35 and its gradient zero.
-    return torch.where(singular, 1 / eps, 1 / (regular.clamp(max=80).exp() + eps))
+    kind = DENSE
 
 
 class ConvEntropyLoss(_EntropyLoss):
@@ -143,21 +103,67 @@ class ConvEntropyLoss(_EntropyLoss):
     Raises:
         ValueError: as :class:`DenseEntropyLoss`.
 
-    >>> float(ConvEntropyLoss(0.5)(torch.full((4, 3, 5, 5), torch.e)))  # -0.5 log e for each of 12 filters
-    -6.0
+    >>> ConvEntropyLoss(0.5)(torch.full((4, 3, 5, 5), torch.e))  # -0.5 log e for each of 12 filters
+    tensor(-6.0000)
     """
 
-    def _penalty(self, kernel: Tensor) -> Tensor:
-        return conv_penalty(checked(kernel, "kernel", "(..., p, q)"), self.form, self.eps)
-
-    def _neutral(self, kernel: Tensor) -> Tensor:
-        return torch.ones_like(kernel)
+    kind = CONV
 
 
-def conv_penalty(kernel: Tensor, form: Form, eps: float) -> Tensor:
-    """The summand of Eq. 23 or 25 without λ, `(..., p, q) -> (...)`; unchecked, as :func:`dense_penalty`."""
-    first = kernel[..., 0, 0].abs()
-    return -first.log() if form == "log" else 1 / (first + eps)
+def _form(form: str, eps: float) -> tuple[Form, float]:
+    if form not in get_args(Form):
+        raise ValueError(f"form must be 'log' (Eqs. 21, 23) or 'reciprocal' (Eqs. 24, 25), got {form!r}")
+    if form == "reciprocal" and not eps > 0:
+        raise ValueError(f"eps must be positive, got {eps}: 1/(x + eps) has to stay finite at x = 0")
+    return form, float(eps)  # type: ignore[return-value]
+
+
+def _coefficient(given: object, weight: Tensor) -> Coefficient:
+    """λ as a float, or as a tensor that fits the filters of the weight."""
+    if not isinstance(given, (Real, Tensor)):
+        raise TypeError(f"a coefficient is a number or a tensor of numbers, got {type(given).__name__}")
+    if isinstance(given, Real):
+        if not math.isfinite(given):
+            raise ValueError(f"a coefficient must be finite, got {given}")
+        return float(given)
+    filters = weight.shape[:-2]
+    try:
+        given.expand(filters)
+    except RuntimeError:
+        raise ValueError(
+            f"a coefficient of shape {tuple(given.shape)} does not fit the layer's {tuple(filters)} filters"
+        ) from None
+    return given
+
+
+def _term(kind: Kind, weight: Tensor, coefficient: Coefficient, form: Form, eps: float) -> Tensor:
+    """λ times the penalty, summed over the filters: the one place where they meet.
+
+    λ = 0 is no term at all, also where the penalty is infinite, for 0 times infinity would be NaN.
+    """
+    if isinstance(coefficient, Tensor):
+        free = (coefficient.to(weight.device) == 0).expand(weight.shape[:-2])[..., None, None]
+        penalty = kind.penalty(torch.where(free, kind.neutral(weight), weight), form, eps)
+        return (coefficient.to(penalty) * penalty).sum()
+    if coefficient == 0:
+        zero = torch.zeros((), dtype=torch.bool, device=weight.device)
+        weight = torch.where(zero, weight, kind.neutral(weight))
+    return coefficient * kind.penalty(weight, form, eps).sum()
+
+
+@dataclass(frozen=True)
+class _Guided:
+    """Where a guided weight is found, and what it is: all that need not be asked at every step."""
+
+    module: str
+    parameter: str
+    part: slice | None
+    kind: Kind
+    coefficient: Coefficient
+
+    @property
+    def path(self) -> str:
+        return f"{self.module}.{self.parameter}" if self.module else self.parameter
 
 
 class EntropyGuidance(nn.Module):
@@ -167,71 +173,155 @@ class EntropyGuidance(nn.Module):
 
     Args:
         model: any `nn.Module`; its parameters are read at every call, never changed or registered.
-        dense: `{name: λ}` with names of modules (`"encoder.0"`) or parameters (`"encoder.0.weight"`).
-        conv: the same for convolutions; λ may be a tensor per filter (see :class:`ConvEntropyLoss`).
+        coefficients: `{name: λ}` with names of modules (`"encoder.0"`), of parameters (`"encoder.0.weight"`), or of one
+            matrix in a stack of them (`"lstm.weight_hh_l0[o]"`); `""` is the model itself. The module says what it
+            is: of a dense layer |det W| is guided, of a convolution |c11| of every filter. For a convolution λ may
+            be a tensor per filter, in the orientation of the output (see :class:`ConvEntropyLoss`).
         form, eps: as in the losses.
+
+    Weights are checked here, and not at every step. A call gives the scalar loss; with a mapping of parameters, as of
+    `dict(model.named_parameters())`, it is that of these instead of the model's own, for `torch.func`.
 
     Raises:
         KeyError: a name that the model does not have; the message lists those it has.
-        ValueError: a parameter of the wrong rank, and what the losses raise.
+        ValueError: a layer that cannot be read, with the reason; a weight that is not finite; what the losses raise.
 
     >>> model = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 8))
-    >>> guidance = EntropyGuidance(model, dense={"0": 1e-3})
+    >>> guidance = EntropyGuidance(model, {"0": 1e-3})
     >>> loss = model(torch.rand(2, 8)).square().mean() + guidance()
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        dense: Mapping[str, Coefficient] | None = None,
-        conv: Mapping[str, Coefficient] | None = None,
-        form: Form = "log",
-        eps: float = 1e-3,
+        self, model: nn.Module, coefficients: Mapping[str, Coefficient], form: Form = "log", eps: float = 1e-3
     ):
         super().__init__()
-        if not dense and not conv:
-            raise ValueError("name at least one layer to guide: dense={'name': λ} or conv={'name': λ}")
+        if not coefficients:
+            raise ValueError("name at least one layer to guide: {'name': λ}")
         # In a tuple the model is no submodule: its parameters are not listed twice.
         self._model = (model,)
-        dense, conv = dense or {}, conv or {}
-        self._dense, self._conv = list(dense), list(conv)
-        self.dense_loss = DenseEntropyLoss(list(dense.values()), form, eps)
-        self.conv_loss = ConvEntropyLoss(list(conv.values()), form, eps)
-        for name in self._dense:
-            self._expect(name, rank=2, kind="dense")
-        for name in self._conv:
-            self._expect(name, rank=4, kind="conv")
+        self.form, self.eps = _form(form, eps)
+        self._guided = {name: self._attached(name, given) for name, given in coefficients.items()}
 
-    def per_layer(self) -> dict[str, Tensor]:
+    def per_layer(self, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Each layer's term, detached, for logging; the terms add up to the call's value."""
-        return {name: term.detach() for name, term in self._terms().items()}
+        return {name: term.detach() for name, term in self._terms(parameters).items()}
 
-    def forward(self) -> Tensor:
-        return torch.stack(list(self._terms().values())).sum()
+    def weights(self) -> list[Tensor]:
+        """The parameters that are guided, as the model holds them."""
+        return [self._read(guided, None) for guided in self._guided.values()]
 
-    def _terms(self) -> dict[str, Tensor]:
-        dense = self.dense_loss.terms([self._weight(name) for name in self._dense])
-        conv = self.conv_loss.terms([self._weight(name) for name in self._conv])
-        return dict(zip(self._dense + self._conv, dense + conv, strict=True))
+    def forward(self, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+        return torch.stack(list(self._terms(parameters).values())).sum()
 
-    def _weight(self, name: str) -> Tensor:
+    def _terms(self, parameters: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        terms = {}
+        for name, guided in self._guided.items():
+            weight = self._shaped(guided, self._read(guided, parameters))
+            weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+            terms[name] = _term(guided.kind, weight, guided.coefficient, self.form, self.eps)
+        return terms
+
+    def _read(self, guided: _Guided, parameters: Mapping[str, Tensor] | None) -> Tensor:
+        if parameters is not None:
+            return parameters[guided.path]
         (model,) = self._model
-        for candidate in (name, f"{name}.weight" if name else "weight"):
-            owner, _, attribute = candidate.rpartition(".")
+        return getattr(model.get_submodule(guided.module), guided.parameter)  # type: ignore[no-any-return]
+
+    def _shaped(self, guided: _Guided, weight: Tensor) -> Tensor:
+        if guided.part is not None:
+            return weight[guided.part]
+        (model,) = self._model
+        module = model.get_submodule(guided.module)
+        return oriented(module, weight) if guided.parameter == "weight" and _is_known(module) else weight
+
+    def _attached(self, name: str, coefficient: object) -> _Guided:
+        """Find a weight by its name and check, once, that it can be guided."""
+        (model,) = self._model
+        named, _, part = re.fullmatch(r"(.*?)(\[(\w*)\])?", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        path, parameter = self._found(named, name)
+        module = model.get_submodule(path)
+        try:
+            kind, rows = self._kind(module, parameter, part, by_parameter=named == _joined(path, parameter))
+        except Unreadable as why:
+            raise ValueError(f"{name!r} cannot be guided: {why}") from None
+        guided = _Guided(path, parameter, rows, kind, 0.0)
+        if is_parametrised(module, parameter):
+            # To read it is to compute it, which may move the state of a power iteration.
+            original = module.parametrizations[parameter].original  # type: ignore[index, union-attr]
+            return _Guided(path, parameter, rows, kind, _coefficient(coefficient, self._shaped(guided, original)))
+        weight = self._shaped(guided, getattr(module, parameter).detach())
+        if weight.ndim != kind.rank:
+            raise ValueError(f"{name!r} has shape {tuple(weight.shape)}, a {kind.name} layer's weight has {kind.shape}")
+        try:
+            weight = checked(weight, "its weight", kind.shape)
+            return _Guided(path, parameter, rows, kind, _coefficient(coefficient, weight))
+        except (ValueError, TypeError) as why:
+            raise type(why)(f"{name!r} cannot be guided: {why}") from None
+
+    def _found(self, named: str, name: str) -> tuple[str, str]:
+        """The module and the parameter that a name means."""
+        (model,) = self._model
+        owner, _, attribute = named.rpartition(".")
+        for path, parameter in ((owner, attribute), (named, "weight")):
             try:
-                found = getattr(model.get_submodule(owner), attribute)
+                module = model.get_submodule(path)
             except AttributeError:
                 continue
-            if isinstance(found, Tensor):
-                return found
-        known = [module for module, part in model.named_modules() if isinstance(getattr(part, "weight", None), Tensor)]
+            if parameter and holds(module, parameter):
+                return path, parameter
+        try:
+            module = model.get_submodule(named)
+        except AttributeError:
+            pass
+        else:
+            try:
+                kind_of(module)
+            except Unreadable as why:
+                raise ValueError(f"{name!r} cannot be guided: {why}") from None
+            raise ValueError(f"{name!r} cannot be guided: its weight is no tensor of numbers, a quantised one perhaps")
+        known = [path for path, part in model.named_modules() if holds(part, "weight")]
         raise KeyError(f"the model has no layer or parameter {name!r}; layers with a weight: {', '.join(known)}")
 
-    def _expect(self, name: str, rank: int, kind: str) -> None:
-        shape = tuple(self._weight(name).shape)
-        if len(shape) != rank:
-            other = "conv" if kind == "dense" else "dense"
-            raise ValueError(
-                f"{name!r} has shape {shape}, but {kind}= expects {rank} dimensions"
-                + (f"; name it under {other}=" if len(shape) == 6 - rank else "")
-            )
+    @staticmethod
+    def _kind(module: nn.Module, parameter: str, part: str | None, by_parameter: bool) -> tuple[Kind, slice | None]:
+        """What a weight is, and which rows of it are meant."""
+        parts = stack_of(module, parameter)
+        if parts:
+            if part not in list(parts):
+                listed = ", ".join(f"{parameter}[{one}]" for one in parts)
+                raise Unreadable(f"{type(module).__name__} stacks several matrices in it; name one of {listed}")
+            rows = getattr(module, parameter).shape[0] // len(parts)
+            at = parts.index(part)
+            return DENSE, slice(at * rows, (at + 1) * rows)
+        if part is not None:
+            raise Unreadable(f"{parameter} of {type(module).__name__} is one matrix and has no part [{part}]")
+        if _is_known(module) and parameter == "weight":
+            return kind_of(module), None
+        shape = getattr(module, parameter).shape
+        kinds = {kind.rank: kind for kind in (DENSE, CONV)}
+        foreign = not type(module).__module__.startswith("torch.nn.modules")
+        if by_parameter and foreign and len(shape) in kinds:
+            return kinds[len(shape)], None
+        if by_parameter and foreign:
+            raise Unreadable(f"it has shape {tuple(shape)}; a matrix (N, d) or a kernel (out, in, p, q) can be guided")
+        raise Unreadable(str(_reason(module)))
+
+
+def _is_known(module: nn.Module) -> bool:
+    try:
+        kind_of(module)
+    except Unreadable:
+        return False
+    return True
+
+
+def _reason(module: nn.Module) -> Unreadable:
+    try:
+        kind_of(module)
+    except Unreadable as why:
+        return why
+    return Unreadable(f"only the weight of a {type(module).__name__} can be guided")
+
+
+def _joined(path: str, parameter: str) -> str:
+    return f"{path}.{parameter}" if path else parameter

@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entropy_lib.data import load
-from entropy_lib.evidence import paper
-from entropy_lib.experiments import autoencoder, autoencoder_analysis, autoencoder_figures
-from entropy_lib.sweep.run import run
-from entropy_lib.sweep.stopping import EarlyStopping
-from entropy_lib.sweep.store import Store
-from tests.test_sweep import digits_trials
+from replication import paper
+from replication.data.registry import load
+from replication.experiments.autoencoder import experiment as autoencoder
+from replication.experiments.autoencoder import figures, tables
+from replication.experiments.autoencoder.experiment import AUTOENCODER
+from replication.sweep.run import run
+from replication.sweep.stopping import EarlyStopping
+from replication.sweep.store import Store
+from tests.helpers import digits_trials, outcomes
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def store(tmp_path_factory) -> Store:
     """Two seeds of every λ on the digits, the reciprocal form of one beside them."""
     folder = Store(tmp_path_factory.mktemp("records"))
     trials = digits_trials(12, paper.COEFFICIENTS) + digits_trials(12, (0.1,), form="reciprocal")
-    run(trials, autoencoder.train_stack, folder, autoencoder.stack_by, autoencoder.scope, progress=False)
+    run(AUTOENCODER, trials, folder)
     return folder
 
 
@@ -38,7 +40,7 @@ def test_validation_loss_is_the_error_plus_the_entropy_term(store):
 
 
 def test_protocol_table_has_every_combination_once_and_its_means(store):
-    everything = autoencoder_analysis.protocol_table(store, latent=6, data="digits")
+    everything = tables.protocol_table(store, latent=6, data="digits")
     keys = ["form", "batch", "init", "monitored", "tolerance", "MSE at"]
     assert len(everything) == 2 * 2 * 4 * 2 and not everything.duplicated(keys).any()
     found = autoencoder.outcomes(store)
@@ -52,7 +54,7 @@ def test_protocol_table_has_every_combination_once_and_its_means(store):
 def test_time_to_an_error_against_a_loop(store):
     table, errors = autoencoder.outcomes(store), [0.1, 0.06, 0.01]
     curves = store.curves("autoencoder").set_index(["trial", "epoch"]).test_mse
-    times = autoencoder_analysis.time_to(store, table, errors)
+    times = tables.time_to(store, table, errors)
     assert len(times) == 3 * len(table)
     for row in times.itertuples():
         arrived = [epoch for epoch in range(13) if curves[row.trial, epoch] <= row.error]
@@ -70,38 +72,37 @@ def race(free: list, guided: list) -> pd.DataFrame:
 
 
 def test_races_count_who_is_first_and_leave_out_what_nobody_reaches():
-    counts = autoencoder_analysis.races(race([1, 2, 3, 4, None], [1, 1, None, 5, None]))
+    counts = tables.races(race([1, 2, 3, 4, None], [1, 1, None, 5, None]))
     assert counts.loc[(6, 0.1)].to_dict() == {"guided first": 1, "same epoch": 1, "unguided first": 2}
-    late = autoencoder_analysis.races(race([None], [12]))
+    late = tables.races(race([None], [12]))
     assert late.loc[(6, 0.1)].to_dict() == {"guided first": 1}, "arriving at the horizon is not the same as never"
 
 
 def test_median_time_is_missing_where_fewer_than_half_arrive():
     times = pd.concat([race([3], [4]), race([5], [None]), race([7], [None])])
-    median = autoencoder_analysis.median_time(times).set_index("coefficient").epochs
+    median = tables.median_time(times).set_index("coefficient").epochs
     assert median[0.0] == 5 and math.isnan(median[0.1])
 
 
 def outcome(form="log", coefficient=0.0, init="torch", seed=0, validation=1.0, test=1.0) -> dict:
-    protocol = {"protocol": autoencoder.PROTOCOL, **autoencoder.PROTOCOL_VARIABLES, "form": form, "init": init}
-    measured = {"validation_mse": validation, "test_mse": test, "stopping_epoch": 5}
-    return {"data": "mnist", "latent": 100, "seed": seed, "coefficient": coefficient, **protocol, **measured}
+    measured = {"validation_mse": validation, "test_mse": test, "stopping_epoch": 5, "form": form, "init": init}
+    return {"data": "mnist", "latent": 100, "seed": seed, "coefficient": coefficient, **measured}
 
 
 def test_alternatives_choose_by_validation_and_judge_by_test():
     rows = [outcome(seed=s, test=1.0 + s) for s in (0, 1)]
     for s in (0, 1):
-        for k, c in enumerate(autoencoder.COEFFICIENTS[1:]):
+        for k, c in enumerate(paper.COEFFICIENTS[1:]):
             # The best on validation is λ = 0.01; the best on test would be another.
             rows.append(outcome("gram", c, seed=s, validation=abs(k - 2), test=1.5 + s + 0.1 * s if k == 2 else 0))
-    table = autoencoder_analysis.alternatives(pd.DataFrame(rows))
+    table = tables.alternatives(outcomes(AUTOENCODER, rows))
     gram = table.loc["Gram determinant of the whole weight"]
     assert gram.setting == "λ = 0.01" and gram["minus unguided"] == pytest.approx(0.55) and gram.seeds == 2
     assert (table.drop(index=gram.name).setting == "not run here").all()
 
 
 def test_reciprocal_gradients_are_zero_exactly_where_the_determinant_underflows():
-    table = autoencoder_analysis.reciprocal_gradients((20, 100), (1e-3,)).set_index(["dtype", "init", "d"]).norm
+    table = tables.reciprocal_gradients((20, 100), (1e-3,)).set_index(["dtype", "init", "d"]).norm
     assert table["float32", "torch", 100] == 0 and table["float64", "torch", 100] > 0
     assert table["float32", "torch", 20] > 0
 
@@ -109,15 +110,15 @@ def test_reciprocal_gradients_are_zero_exactly_where_the_determinant_underflows(
 def test_figures_hold_every_dimension(store):
     table = autoencoder.outcomes(store)
     table = table[table.form == "log"]
-    times = autoencoder_analysis.time_to(store, table, [0.1, 0.06])
-    figures = [
-        autoencoder_figures.time_to_quality(autoencoder_analysis.median_time(times)),
-        autoencoder_figures.determinant_growth(store, table),
-        autoencoder_figures.square_parts(autoencoder.pictured(store, table)["pixel_deviation"], (4, 8)),
-        autoencoder_figures.lost_detail(store, table, 6),
-        autoencoder_figures.gallery(store, table, 6, epoch=5),
+    times = tables.time_to(store, table, [0.1, 0.06])
+    drawn = [
+        figures.time_to_quality(tables.median_time(times)),
+        figures.determinant_growth(store, table),
+        figures.square_parts(autoencoder.pictured(store, table)["pixel_deviation"], (4, 8)),
+        figures.lost_detail(store, table, 6),
+        figures.gallery(store, table, 6, epoch=5),
     ]
-    assert [len(figure.axes) for figure in figures] == [1, 6, 2, 5, 50]
+    assert [len(figure.axes) for figure in drawn] == [1, 6, 2, 5, 50]
 
 
 def test_records_keep_what_the_pictures_need(store):

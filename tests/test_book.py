@@ -1,12 +1,14 @@
 """Every notebook runs at `quick`, staging is honest, failures stop the build."""
 
 import re
+import shutil
 import zipfile
 
 import nbformat
 import pytest
 
-from entropy_lib import book, publish
+from replication.pages import book, publish
+from replication.verdicts import ledger
 from tests.test_project import ROOT
 
 
@@ -45,18 +47,51 @@ def test_a_change_of_prose_reruns_nothing_and_one_of_code_does(executed, tmp_pat
     assert book.Chapter("guide").key({"seeds": 1}) != book.Chapter("guide").key({})
 
 
-def test_new_records_make_the_chapters_that_read_them_stale(monkeypatch, tmp_path):
-    for folder in ("notebooks", "results/autoencoder"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "claims.yml").write_text("[]")
-    for name in ("claims", "dense"):
-        (tmp_path / "notebooks" / f"{name}.md").write_text((ROOT / "notebooks" / f"{name}.md").read_text())
-    monkeypatch.setattr(book, "ROOT", tmp_path)
-    monkeypatch.setattr(book, "SOURCES", tmp_path / "notebooks")
-    keys = [book.Chapter(name).key({}) for name in ("claims", "dense")]
-    (tmp_path / "results" / "autoencoder" / "new.parquet").write_bytes(b"")
-    renewed = [book.Chapter(name).key({}) for name in ("claims", "dense")]
-    assert renewed[0] != keys[0] and renewed[1] == keys[1]
+def stale() -> set[str]:
+    """The chapters that would run again as they last ran."""
+    return {chapter.name for chapter in book.chapters() if chapter.stale(chapter.made().parameters)}
+
+
+def test_removing_the_records_of_an_experiment_makes_stale_what_rests_on_them(executed, tmp_path):
+    """Nothing but that: chapters are asked again with the records away, then with them back."""
+    resting = {"flow": {"entropy-flow", "claims", "home"}, "cnn": {"classifiers", "claims", "home"}}
+    for experiment, pages in resting.items():
+        away = shutil.move(ROOT / "results" / experiment, tmp_path / experiment)
+        try:
+            ledger.current()
+            found = stale()
+        finally:
+            shutil.move(away, ROOT / "results" / experiment)
+            ledger.current()
+        # A verdict that several experiments share stands on the pages of all of them.
+        shared = set(ledger.rows().loc[lambda rows: rows.id.isin(["flow-hypothesis", "flow-consistent"])].section)
+        assert pages <= found <= pages | {"entropy-flow", "unet"}, (experiment, found, shared)
+    assert stale() == set()
+
+
+def test_a_page_rests_on_the_modules_that_it_imports_and_on_no_comment(executed, monkeypatch):
+    from replication import provenance
+
+    dense, autoencoder = (book.Chapter(name).made().modules for name in ("dense", "autoencoder"))
+    assert "entropy_lib.theory.completion" in dense and "replication.experiments.unet.figures" not in autoencoder
+    assert not [name for name in dense if name.startswith("replication.experiments")]
+    whole = provenance.modules()
+
+    def with_edit(name: str, text: str) -> set[str]:
+        edited = tmp / f"{name}.py"
+        edited.write_text(whole[name].read_text(encoding="utf-8") + text)
+        monkeypatch.setattr(provenance, "modules", lambda: whole | {name: edited})
+        return stale()
+
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        tmp = Path(folder)
+        assert with_edit("replication.experiments.cnn.tables", "# a remark\n") == set()
+        assert with_edit("replication.cli", "spare = 1\n") == set()
+        assert with_edit("replication.experiments.cnn.tables", "spare = 1\n") == {"classifiers"}
+    monkeypatch.undo()
 
 
 HEAD = (book.SOURCES / "guide.md").read_text().split("---")[1]
@@ -77,7 +112,7 @@ def test_a_failing_notebook_names_cell_and_cause_and_is_not_kept(tmp_path, monke
         tmp_path, monkeypatch, "```{code-cell} python3\nx = 1\n```\n\n```{code-cell} python3\nassert x == 2, 'no'\n```"
     )
     with pytest.raises(book.BookError, match=r"'mine' failed in cell 2 \(`assert x == 2, 'no'`\): AssertionError: no"):
-        book._execute("mine", {})
+        book.execute("mine", {})
     assert not chapter.executed.exists()
     assert (tmp_path / "failed" / "mine.ipynb").exists()
 
@@ -87,7 +122,7 @@ FIGURE = "```{code-cell} python3\nimport matplotlib.pyplot as plt\nplt.plot([1, 
 
 def test_a_figure_without_caption_or_alt_text_is_refused(tmp_path, monkeypatch):
     chapter = made(tmp_path, monkeypatch, FIGURE)
-    book._execute("mine", {})
+    book.execute("mine", {})
     with pytest.raises(book.BookError, match="needs a caption and an alt text"):
         book.staged(chapter)
 
@@ -96,7 +131,7 @@ def test_staging_refuses_what_has_not_run_or_has_changed(tmp_path, monkeypatch):
     chapter = made(tmp_path, monkeypatch, "```{code-cell} python3\nx = 1\n```")
     with pytest.raises(book.BookError, match="has not been run; `entropy-book run mine`"):
         book.staged(chapter)
-    book._execute("mine", {})
+    book.execute("mine", {})
     book.staged(chapter)
     source = book.SOURCES / "mine.md"
     source.write_text(source.read_text().replace("x = 1", "x = 2"))
@@ -109,7 +144,7 @@ def test_every_figure_of_the_book_states_its_origin(executed):
     for name in executed:
         cells = book.staged(book.Chapter(name)).cells
         for cell, following in zip(cells, cells[1:] + [None], strict=True):
-            if cell.cell_type == "code" and any(book._is_figure(output) for output in cell.outputs):
+            if cell.cell_type == "code" and any(book.is_figure(output) for output in cell.outputs):
                 figures += 1
                 assert following.source.startswith(f'<p class="origin">notebooks/{name}.md')
                 if name == "autoencoder":
@@ -128,7 +163,8 @@ def test_a_notebook_to_take_along_is_clean_and_says_where_the_project_is(monkeyp
     monkeypatch.setenv("BOOK_REPOSITORY", "https://github.com/someone/something/")
     known = publish.clean(source, ROOT)
     first = known.cells[0].source
-    assert "git clone --quiet https://github.com/someone/something entropy" in first and '".[book]"' in first
+    assert "git clone --quiet https://github.com/someone/something entropy" in first
+    assert "import replication" in first and "--editable . --editable ./replication" in first
     assert re.search(r"checkout --quiet ([0-9a-f]{40}|main)$", first, re.M)
     assert [cell.source for cell in known.cells[1:]] == [cell.source for cell in source.cells]
     assert not any(cell.get("outputs") for cell in known.cells)

@@ -15,9 +15,10 @@ import threading
 import pytest
 from playwright.sync_api import sync_playwright
 
-from entropy_lib import book, publish
-from entropy_lib.evidence.claims import ledger, load_claims, shown
-from entropy_lib.experiments import store_for
+from replication.pages import book, publish
+from replication.pages.verdicts import shown
+from replication.verdicts import ledger
+from replication.verdicts.claim import load_claims
 from tests.test_book import executed  # noqa: F401
 from tests.test_project import ROOT
 
@@ -207,7 +208,7 @@ def test_every_mark_on_the_home_page_leads_to_its_claim(visit, site):
 
 
 def test_the_page_claims_agrees_with_the_records(site):
-    table = ledger(load_claims(ROOT / "claims.yml"), store_for("paper"))
+    table = ledger.rows()
     page = (site / "notebooks" / "claims.html").read_text()
     assert shown(page) == dict(zip(table.id, table.verdict, strict=True))
 
@@ -332,7 +333,7 @@ def test_a_page_is_printed_with_its_formulas_within_the_margins(site, chromium, 
     """In a process of its own: Playwright does not run twice in one."""
     program = f"""
         from pathlib import Path
-        from entropy_lib.publish import print_page
+        from replication.pages.publish import print_page
         print_page(Path({str(site)!r}) / "notebooks" / "entropy.html", Path({str(tmp_path)!r}) / "page.pdf")
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, cwd=ROOT)
@@ -345,6 +346,6 @@ def test_a_page_is_printed_with_its_formulas_within_the_margins(site, chromium, 
     formulas = page.locator('mjx-container[display="true"]')
     widths = "all => all.map(formula => formula.scrollWidth / formula.parentElement.clientWidth)"
     assert max(formulas.evaluate_all(widths)) > 1  # or there is nothing to fit
-    page.evaluate(publish._FOR_PAPER)
+    page.evaluate(publish.FOR_PAPER)
     assert max(formulas.evaluate_all(widths)) <= 1
     page.close()

@@ -9,16 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from entropy_lib.data import load
-from entropy_lib.experiments import cnn
-from entropy_lib.experiments import cnn_analysis as analysis
-from entropy_lib.sweep.run import run
-from entropy_lib.sweep.store import Store
+from replication import paper
+from replication.data.registry import load
+from replication.experiments.cnn import experiment as cnn
+from replication.experiments.cnn import tables
+from replication.experiments.cnn.experiment import CNN, CNNConfig
+from replication.experiments.experiment import Plan
+from replication.sweep.run import run
+from replication.sweep.store import StackResult, Store
+from replication.sweep.trial import Scope
+from tests.helpers import PROVENANCE, outcomes
 
 
 def trials(*coefficients, form="reciprocal", layers="first", horizon=2, **protocol):
-    plan = cnn.Plan("digits", ("[4, 6]",), 1, horizon, coefficients, (form,), layers, {"padding": "same"} | protocol)
-    return plan.trials()
+    shared = {"architecture": (4, 6), "padding": "same", "horizon": horizon, "form": form, "layers": layers}
+    return CNN.trials(Plan.of("digits", [0], coefficient=list(coefficients), **shared | protocol))
 
 
 def train(stack):
@@ -28,14 +33,16 @@ def train(stack):
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_pooling_first_is_the_network_of_the_paper(padding):
     data = load("digits")
-    (trial,) = trials(0.0, padding=padding) if padding == "same" else cnn.Plan("digits", ("[4]",), 1).trials()[:1]
-    model = cnn.network(trial["architecture"], data, trial).double()
+    config = CNNConfig(
+        architecture=(4, 6) if padding == "same" else (4,), layers="none", coefficient=0.0, horizon=1, padding=padding
+    )
+    model = cnn.network(data, config, seed=0).double()
     images, labels = data.images["train"][:50].double(), data.labels["train"][:50]
     convolutions = [layer for layer in model if isinstance(layer, nn.Conv2d)]
 
     def as_written(x):
         for layer in convolutions:
-            x = F.max_pool2d(F.leaky_relu(layer(x), trial["slope"]), 2)
+            x = F.max_pool2d(F.leaky_relu(layer(x), config.slope), 2)
         return model[-1](x.flatten(1))
 
     gradients = []
@@ -60,7 +67,7 @@ def test_the_loop_is_plain_training_with_the_loss_added():
 
     (trial,) = trials(0.01, form="log", layers="all")
     data = load("digits")
-    model = cnn.network("[4, 6]", data, trial)
+    model = cnn.network(data, trial.config, 0)
     entropy, optimiser = ConvEntropyLoss(0.01, "log"), torch.optim.Adam(model.parameters(), lr=1e-3)
     shuffle = torch.Generator().manual_seed(1_000_003)
     images, labels = data.images["train"], data.labels["train"]
@@ -80,7 +87,7 @@ def test_the_loop_is_plain_training_with_the_loss_added():
 
 def test_the_entropy_gradient_is_that_of_the_formula():
     (trial,) = trials(0.5)
-    kernel = cnn.network("[4, 6]", load("digits"), trial)[0].weight.detach()[..., 0, 0].abs()
+    kernel = cnn.network(load("digits"), trial.config, 0)[0].weight.detach()[..., 0, 0].abs()
     expected = (0.5 / (kernel + 1e-3) ** 2).norm()
     assert train([trial]).loc[trial.id].gradient_entropy[0] == pytest.approx(float(expected), rel=1e-5)
 
@@ -89,58 +96,64 @@ def test_one_unguided_network_serves_every_form_and_placement(tmp_path):
     store = Store(tmp_path)
     stack = [*trials(0.0, 0.1), *trials(0.1, form="log"), *trials(0.1, layers="all")]
     assert len({cnn.stack_by(trial) for trial in stack}) == 1
-    run(stack, cnn.train_stack, store, cnn.stack_by, cnn.scope, progress=False)
+    run(CNN, stack, store)
     assert store.validate() == []
-    table = cnn.outcomes(store)
-    free = table[table.coefficient == 0]
-    assert set(zip(free.form, free.layers, strict=True)) == {
-        (form, layers) for form in ("reciprocal", "log") for layers in ("first", "all")
-    } - {("log", "all")}
-    assert free.test_accuracy.nunique() == 1 and not table.diverged.any()
+    table = CNN.summarised(store)
+    assert len(table) == 4 and not table.diverged.any()
+    for guided in ({"form": "reciprocal", "layers": "first"}, {"form": "log"}, {"layers": "all"}):
+        assert sorted(CNN.compared(table, **guided).coefficient) == [0.0, 0.1]
     assert cnn.outcomes(store, epoch=0).test_accuracy.max() < 0.5
 
 
 def test_a_divergence_is_an_outcome(tmp_path):
     store = Store(tmp_path)
-    run(trials(0.0, 1e38), cnn.train_stack, store, cnn.stack_by, cnn.scope, progress=False)
+    run(CNN, trials(0.0, 1e38), store)
     assert store.validate() == []
-    assert cnn.outcomes(store).set_index("coefficient").diverged.to_dict() == {0.0: False, 1e38: True}
+    assert CNN.summarised(store).set_index("coefficient").diverged.to_dict() == {0.0: False, 1e38: True}
 
 
 def test_refusals():
     data, (trial,) = load("digits"), trials(0.0)
-    for architecture, message in (("[8, x]", r"such as '\[32, 32\]'"), ("[8, 8, 8, 8, 8]", "more blocks than images")):
-        with pytest.raises(ValueError, match=message):
-            cnn.network(architecture, data, trial)
+    with pytest.raises(ValueError, match=r"such as '\[32, 32\]'"):
+        cnn.read_widths("[8, x]")
+    with pytest.raises(ValueError, match="more blocks than images"):
+        cnn.network(data, replace(trial.config, architecture=(8,) * 5), 0)
     with pytest.raises(ValueError, match="none, first, all, last"):
-        cnn.guided(cnn.network("[8]", data, trial), "second")
-    with pytest.raises(KeyError, match="unknown protocol variable 'dropout'"):
+        cnn.guided(cnn.network(data, trial.config, 0), "second")
+    with pytest.raises(ValueError, match="log, reciprocal, reciprocal-mean, got 'mean'"):
+        train(trials(0.1, form="mean"))
+    with pytest.raises(KeyError, match="no field 'dropout'"):
         trials(0.0, dropout=0.5)
     with pytest.raises(KeyError, match="quick, laptop, paper"):
-        cnn.grid("huge")
+        CNN.grid("huge")
+
+
+def test_the_mean_over_filters_is_the_sum_with_a_smaller_coefficient():
+    (mean,), (summed,) = trials(0.4, form="reciprocal-mean"), trials(0.1)  # four filters of one input each
+    np.testing.assert_allclose(train([mean]).loc[mean.id], train([summed]).loc[summed.id], rtol=1e-5)
 
 
 def test_gains_and_table_1_pair_by_seed_choose_on_validation_and_judge_on_test():
     rows = [
-        {"data": "cifar10", "architecture": "[32]", "layers": "first", "protocol": cnn.PROTOCOL}
-        | cnn.PROTOCOL_VARIABLES
+        {"data": "cifar10", "architecture": "[32]", "layers": "first"}
         | {"seed": seed, "coefficient": c, "validation_accuracy": 0.6 + up + seed / 10}
         | {"test_accuracy": 0.5 + down + seed / 10 + 1e-3 * (seed % 2) * (c > 0)}
         for seed in range(4)
         for c, up, down in ((0.0, 0, 0), (0.1, 0.02, -0.01), (10.0, 0.01, 0.03))
     ]
-    cells = analysis.gains(pd.DataFrame(rows)).set_index("coefficient")
+    cells = tables.gains(outcomes(CNN, rows)).set_index("coefficient")
     assert cells.gain[0.1] == pytest.approx(-0.0095) and cells.low[10.0] < 0.0305 < cells.high[10.0]
-    row = analysis.table_1(pd.DataFrame(rows)).set_index("architecture").loc["[32]"]
+    row = tables.table_1(outcomes(CNN, rows)).set_index("architecture").loc["[32]"]
     assert (row["λ"], row["seeds"]) == ("0.1", "4")  # best on validation, though worse on test
     assert row["gain, test"] == pytest.approx(-0.0095) and row["gain, the paper's way"] == pytest.approx(0.02)
-    assert (analysis.table_1(pd.DataFrame()).seeds == analysis.NOT_RUN).all()
-    found = analysis.settings(pd.DataFrame(rows))["cifar10, [32], first"]
+    assert (tables.table_1(outcomes(CNN, rows)[:0]).seeds == tables.NOT_RUN).all()
+    found = tables.settings(outcomes(CNN, rows))["cifar10, [32], first"]
     half = 50 * (cells.high[10.0] - cells.low[10.0])
-    assert found["seeds"] == 4 and found["10"] == f"+3.05 ± {half:.2f}" and analysis.settings(pd.DataFrame()).empty
+    assert found["seeds"] == 4 and found["10"] == f"+3.05 ± {half:.2f}"
+    assert tables.settings(outcomes(CNN, rows)[:0]).empty
 
 
-def results(rng, shift, seeds=5, coefficients=cnn.COEFFICIENTS):
+def results(rng, shift, seeds=5, coefficients=paper.COEFFICIENTS):
     rows = [
         {"seed": seed, "coefficient": c, "validation_accuracy": rng.normal(0.6, 0.01) + shift * (c == 0.1)}
         for seed in range(seeds)
@@ -154,32 +167,28 @@ def test_shuffled_labels_find_what_the_choice_of_the_best_finds_by_chance():
 
     rng = np.random.default_rng(2)
     table = results(rng, 0.0)
-    found = analysis.relabelled(table)
+    found = tables.relabelled(table)
     groups = {c: group.validation_accuracy for c, group in table.groupby("coefficient")}
     t = max(stats.ttest_ind(groups[c], groups[0.0]).statistic for c in groups if c)
     assert found.found == pytest.approx(t) and found.printed == pytest.approx(stats.t.sf(t, 8))
     # Over many made-up experiments without an effect, the honest p-value is uniform and the printed one is not.
-    many = [analysis.relabelled(results(rng, 0.0), draws=300) for _ in range(300)]
+    many = [tables.relabelled(results(rng, 0.0), draws=300) for _ in range(300)]
     honest, printed = ([row[name] for row in many] for name in ("honest", "printed"))
     assert np.mean(np.array(honest) < 0.05) < 0.1 < np.mean(np.array(printed) < 0.05)
     assert np.mean([row["false positives"] for row in many]) == pytest.approx(
         np.mean(np.array(printed) < 0.05), abs=0.05
     )
-    clear = analysis.relabelled(results(rng, 0.1))
+    clear = tables.relabelled(results(rng, 0.1))
     assert clear.honest < 0.01
 
 
 def test_the_fit_takes_the_choice_that_is_nearest_to_table_1(tmp_path):
-    from entropy_lib.evidence import paper
-    from entropy_lib.sweep.store import StackResult
-
     printed = paper.table_1().set_index("architecture")
-    store, provenance = Store(tmp_path), {"library": "", "source": "", "python": "", "torch": "", "device": ""}
-    provenance |= {"threads": 1, "started": "", "wall_seconds": 1.0}
+    store = Store(tmp_path)
     for batch, away in ((32, 0.01), (128, 0.04)):
         for name in ("[32]", "[32, 32]"):
-            plan = cnn.Plan("digits", (name,), 1, 2, (0.0,), protocol={"batch": batch, "padding": "same"})
-            trial = replace(plan.trials()[0], data="cifar10")
+            widths = {"architecture": cnn.read_widths(name), "batch": batch, "padding": "same"}
+            trial = replace(trials(0.0, **widths)[0], data="cifar10")
             rows = [
                 {"trial": trial.id, "epoch": epoch}
                 | {"train_accuracy": printed.base_train[name] + away, "train_loss": 1.0}
@@ -187,10 +196,10 @@ def test_the_fit_takes_the_choice_that_is_nearest_to_table_1(tmp_path):
                 | {"validation_accuracy": printed.base_validation[name] - (away if epoch == 2 else 0.05 - away)}
                 for epoch in range(3)
             ]
-            store.write([trial], StackResult(pd.DataFrame(rows)), [("reduced", "x")], provenance)
-    table = analysis.fit(store)
+            store.write([trial], StackResult(pd.DataFrame(rows)), [Scope("reduced", "x")], PROVENANCE)
+    table = tables.fit(store)
     assert table.batch.tolist() == [32, 128] and table.architectures.tolist() == [2, 2]
     assert table.off.tolist() == pytest.approx([0.01, 0.04]) and table["at epoch"].tolist() == [2, 1]
     assert table.nearest[1] == pytest.approx(((0.04**2 + 0.01**2) / 2) ** 0.5)
     assert table.train.tolist() == pytest.approx([0.01, 0.04]) and table.validation[0] == pytest.approx(-0.01)
-    assert analysis.fit(Store(tmp_path / "empty")).empty
+    assert tables.fit(Store(tmp_path / "empty")).empty

@@ -10,7 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from entropy_lib import data, models, shapes
+from replication.data import cifar10, imagenette, registry, shapes
+from replication.data.dataset import MissingData
+from replication.networks import weights
+from replication.vision import import_torchvision
 
 
 def jpeg(colour: int) -> bytes:
@@ -36,7 +39,7 @@ def copies(tmp_path, monkeypatch):
 
 
 def test_copies_are_read_in_order(copies):
-    pictures, labels = data._jpeg_copies(copies[0])
+    pictures, labels = cifar10.jpeg_copies(copies[0])
     assert pictures.shape == (3, 32, 32, 3) and labels.tolist() == [0, 1, 0]
     assert pictures.reshape(3, -1).mean(1) == pytest.approx([10, 200, 90], abs=2)
 
@@ -45,40 +48,38 @@ def test_an_incomplete_or_damaged_folder_is_named(copies):
     folder, write = copies
     write("test", [jpeg(1), b"no picture"])
     with pytest.raises(ValueError, match=r"picture 1 of .*test\.parquet cannot be read .* copy the file again"):
-        data._jpeg_copies(folder)
+        cifar10.jpeg_copies(folder)
     write("test", [jpeg(1)[:-200]])
     with pytest.raises(ValueError, match=r"picture 0 of .*test\.parquet cannot be read"):
-        data._jpeg_copies(folder)
+        cifar10.jpeg_copies(folder)
     (folder / "test.parquet").write_bytes(b"PAR1, cut short")
     with pytest.raises(ValueError, match=r"test\.parquet is damaged or no table of pictures"):
-        data._jpeg_copies(folder)
+        cifar10.jpeg_copies(folder)
     (folder / "test.parquet").unlink()
-    with pytest.raises(data.MissingData, match=r"test\.parquet is missing; .* `entropy-book data cifar10`"):
-        data._jpeg_copies(folder)
+    with pytest.raises(MissingData, match=r"test\.parquet is missing; .* `entropy-book data cifar10`"):
+        cifar10.jpeg_copies(folder)
     (folder / "train.parquet").unlink()
-    with pytest.raises(data.MissingData, match="`entropy-book data cifar10` fetches it"):
-        data._cifar10()
+    with pytest.raises(MissingData, match="`entropy-book data cifar10` fetches it"):
+        cifar10.load()
 
 
 def test_a_failed_download_says_what_and_why(monkeypatch):
     def refuse(*_, **__):
         raise URLError("no route to host")
 
-    monkeypatch.setattr(data.import_torchvision().datasets, "CIFAR10", refuse)
+    monkeypatch.setattr(import_torchvision().datasets, "CIFAR10", refuse)
     with pytest.raises(RuntimeError, match="cifar10 could not be downloaded into .*no route to host"):
-        data.fetch("cifar10")
-    monkeypatch.setattr(models.torch.hub, "load_state_dict_from_url", refuse)
+        registry.fetch("cifar10")
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
     with pytest.raises(RuntimeError, match="vgg16-weights could not be downloaded"):
-        models.fetch_weights("vgg16")
+        weights.fetch_weights("vgg16")
 
 
 @pytest.fixture
-def photographs_on_disk(tmp_path, monkeypatch):
+def photographs_on_disk(data_folder, cache, monkeypatch):
     """Two photographs of each of ten classes to train on, one to test on; the red channel tells the class."""
-    monkeypatch.setenv("ENTROPY_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("ENTROPY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(data, "_IMAGENETTE", {"train": 20, "val": 10})
-    root = tmp_path / "data" / "imagenette2-160"
+    monkeypatch.setattr(imagenette, "COUNTS", {"train": 20, "val": 10})
+    root = data_folder / "imagenette2-160"
     for part, count in (("train", 2), ("val", 1)):
         for label in range(10):
             folder = root / part / f"n{label:02}"
@@ -87,13 +88,11 @@ def photographs_on_disk(tmp_path, monkeypatch):
                 picture = np.zeros((40, 60, 3), np.uint8)
                 picture[..., 0], picture[:, 10:50, 1] = 20 * label, 200
                 Image.fromarray(picture).save(folder / f"{number}.JPEG", quality=95)
-    data._loaded.cache_clear()
-    yield root
-    data._loaded.cache_clear()
+    return root
 
 
 def test_photographs_are_cut_square_decoded_once_and_kept_apart(photographs_on_disk, tmp_path):
-    found = data.load("imagenette", side=20)
+    found = registry.load("imagenette", side=20)
     assert {name: len(images) for name, images in found.images.items()} == {"train": 18, "validation": 2, "test": 10}
     for name, images in found.images.items():
         assert images.dtype == torch.uint8 and images.shape[1:] == (3, 20, 20)
@@ -103,26 +102,26 @@ def test_photographs_are_cut_square_decoded_once_and_kept_apart(photographs_on_d
     assert "squeezed" not in found.deviation and found.canonical
     (kept,) = (tmp_path / "cache").iterdir()
     before, fingerprint = kept.stat().st_mtime_ns, found.fingerprint
-    data._loaded.cache_clear()
-    assert data.load("imagenette", fingerprint, side=20).fingerprint == fingerprint
+    registry.loaded.cache_clear()
+    assert registry.load("imagenette", fingerprint, side=20).fingerprint == fingerprint
     assert kept.stat().st_mtime_ns == before
     Image.new("RGB", (40, 40)).save(photographs_on_disk / "val" / "n03" / "0.JPEG")
-    data._loaded.cache_clear()
+    registry.loaded.cache_clear()
     with pytest.raises(ValueError, match="another version of the data"):
-        data.load("imagenette", fingerprint, side=20)
+        registry.load("imagenette", fingerprint, side=20)
 
 
 def test_a_folder_of_photographs_that_is_not_whole_is_named(photographs_on_disk):
     bad = photographs_on_disk / "train" / "n04" / "1.JPEG"
     bad.write_bytes(bad.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"the photograph .*n04/1\.JPEG cannot be read .* fetch it again"):
-        data.load("imagenette", side=20)
+        registry.load("imagenette", side=20)
     bad.unlink()
     with pytest.raises(ValueError, match=r"train has 19 photographs in 10 classes, expected 20 in 10: .*not whole"):
-        data.load("imagenette", side=20)
+        registry.load("imagenette", side=20)
     shutil.rmtree(photographs_on_disk)
-    with pytest.raises(data.MissingData, match="`entropy-book data imagenette` fetches it"):
-        data.load("imagenette", side=20)
+    with pytest.raises(MissingData, match="`entropy-book data imagenette` fetches it"):
+        registry.load("imagenette", side=20)
 
 
 def test_shapes_are_where_their_masks_are():

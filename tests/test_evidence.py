@@ -10,23 +10,19 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from entropy_lib.evidence import claims as ledger_module
-from entropy_lib.evidence import mathematics, paper, reanalysis
-from entropy_lib.evidence.claims import (
-    VERDICTS,
-    Claim,
-    InvalidClaim,
-    Verdict,
-    decide,
-    ledger,
-    load_claims,
-    render,
-    shown,
-)
-from entropy_lib.evidence.statistics import agreement, detectable, effect, holm, p_one_sided, sign_table
-from entropy_lib.experiments import autoencoder, cnn
-from entropy_lib.sweep.store import Store
+from replication import paper, reads
+from replication.experiments.autoencoder.experiment import AUTOENCODER, PAPER_LATENTS
+from replication.experiments.cnn.experiment import CNN
+from replication.experiments.registry import store_for
+from replication.pages.verdicts import marks, render, shown
+from replication.statistics import agreement, detectable, effect, holm, p_one_sided, sign_table
+from replication.sweep.store import Store
+from replication.verdicts import ledger, mathematics, reanalysis
+from replication.verdicts.claim import Claim, InvalidClaim, load_claims
+from replication.verdicts.verdict import VERDICTS, Verdict
+from tests.helpers import outcomes
 
 ROOT = Path(__file__).parents[1]
 samples = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=12)
@@ -58,6 +54,11 @@ def test_holm_against_its_definition(p_values):
         running = max(running, (len(p_values) - rank) * p_values[index])
         expected[index] = min(running, 1.0)
     np.testing.assert_allclose(holm(p_values), expected)
+
+
+def test_holm_is_that_of_statsmodels():
+    p_values = np.random.default_rng(0).random(40) ** 3
+    np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1])
 
 
 def test_holm_leaves_nan_out():
@@ -127,28 +128,49 @@ def test_the_ledger_is_well_formed_and_every_check_it_names_exists():
     claims = load_claims(ROOT / "claims.yml")
     assert len(claims) > 60
     for claim in claims:
-        if claim.test["kind"] in ("mathematics", "reanalysis"):
-            module = {"mathematics": mathematics, "reanalysis": reanalysis}[claim.test["kind"]]
-            assert callable(getattr(module, claim.test["check"]))
+        if claim.test.kind in ("mathematics", "reanalysis"):
+            module = {"mathematics": mathematics, "reanalysis": reanalysis}[claim.test.kind]
+            assert callable(getattr(module, claim.test.check))
     sections = {claim.section for claim in claims}
     assert {"1", "3", "3.1", "3.2", "4.1", "4.2", "5", "5.1", "5.2", "5.3", "5.4", "5.5", "6"} <= sections
 
 
+# A change of an entry, and what the refusal says of it.
 BROKEN = {
-    "missing key": (lambda c: c.pop("quote"), "quote"),
-    "kind": (lambda c: c.update(kind="poetic"), "mathematical, statistical, empirical"),
-    "test": (lambda c: c.update(test={"kind": "vibes"}), "vibes"),
-    "argument": (lambda c: c["test"].update(chek="x"), "chek"),
+    "missing key": ({"quote": None}, "quote: Field required"),
+    "kind": ({"kind": "poetic"}, "kind: .*'mathematical', 'statistical' or 'empirical'"),
+    "test": ({"test.kind": "vibes"}, "test: .*'vibes'.*'mathematics'.*'paired'"),
+    "key of a test": ({"test.chek": "x"}, r"test\.chek: Extra inputs"),
+    "experiment": ({"test.experiment": "autoencodre"}, "no experiment 'autoencodre'; known: autoencoder"),
+    "data": ({"test.data": "minst"}, r"test\.data: there is no data set 'minst'; known: digits, mnist"),
+    "measure": ({"test.measure": "tset_mse"}, "no measure of autoencoder 'tset_mse'; known: .*test_mse"),
+    "chosen by": ({"test.choose_by": "validation"}, "no measure of autoencoder 'validation'"),
+    "side": ({"test.claimed": "under"}, r"test\.claimed: .*'below' or 'above'"),
+    "cells": ({"test.by": ["latnet"]}, "no field of autoencoder 'latnet'; known: .*latent"),
+    "where": ({"test.where": {"batchsize": 1}}, "no field of autoencoder 'batchsize'; known: .*batch"),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_claims_are_refused(tmp_path, name):
-    entry = yaml.safe_load((ROOT / "claims.yml").read_text())[0]
-    change, message = BROKEN[name]
-    change(entry)
+    entries = yaml.safe_load((ROOT / "claims.yml").read_text())
+    entry = next(entry for entry in entries if entry["id"] == "ae-four-times-faster")
+    changes, message = BROKEN[name]
+    for place, value in changes.items():
+        inside, _, key = place.rpartition(".")
+        target = entry[inside] if inside else entry
+        target.pop(key) if value is None else target.update({key: value})
     (tmp_path / "claims.yml").write_text(yaml.safe_dump([entry]))
-    with pytest.raises(InvalidClaim, match=message):
+    with pytest.raises(InvalidClaim, match=f"claims.yml: claim 'ae-four-times-faster', .*{message}"):
+        load_claims(tmp_path / "claims.yml")
+
+
+def test_a_check_that_does_not_exist_is_refused_and_all_faults_are_listed(tmp_path):
+    entries = yaml.safe_load((ROOT / "claims.yml").read_text())[:3]
+    entries[0]["test"]["check"] = "theorem_22"
+    entries[1]["id"] = entries[2]["id"]
+    (tmp_path / "claims.yml").write_text(yaml.safe_dump(entries))
+    with pytest.raises(InvalidClaim, match="no check 'theorem_22'; known: theorem_2, .*in the ledger twice"):
         load_claims(tmp_path / "claims.yml")
 
 
@@ -158,45 +180,43 @@ def outcomes_table(effect_by_latent: dict[int, float], scope="paper", seeds=10, 
     rows = []
     for latent, shift in effect_by_latent.items():
         for seed in range(seeds):
-            for c in autoencoder.COEFFICIENTS:
+            for c in paper.COEFFICIENTS:
                 mse = 0.01 + (shift if c else 0.0) + noise * rng.standard_normal()
                 stop = 40 if c == 0 else 9
                 rows.append(
-                    {
-                        "experiment": "autoencoder",
-                        "data": "mnist",
-                        "scope": scope,
-                        "deviation": "",
-                        "protocol": autoencoder.PROTOCOL,
-                        "seed": seed,
-                        "latent": latent,
-                        "coefficient": c,
-                    }
-                    | autoencoder.PROTOCOL_VARIABLES
+                    {"data": "mnist", "scope": scope, "seed": seed, "latent": latent, "coefficient": c}
                     | {"test_mse": mse, "validation_mse": mse, "stopping_epoch": stop + rng.integers(0, 2)}
                 )
-    return pd.DataFrame(rows)
+    return outcomes(AUTOENCODER, rows)
 
 
 @pytest.fixture
-def records(monkeypatch):
-    """Let the ledger see a given table of outcomes."""
+def records(made_outcomes):
+    """Let the ledger see a given table of outcomes of the autoencoders."""
 
-    def use(table: pd.DataFrame):
-        monkeypatch.setattr(autoencoder, "outcomes", lambda store: table)
-        ledger_module._outcomes.cache_clear()
+    def use(table: pd.DataFrame) -> Store:
+        made_outcomes(AUTOENCODER, table)
         return Store("nowhere")
 
-    yield use
-    ledger_module._outcomes.cache_clear()
+    return use
+
+
+def claim_with(test: dict) -> Claim:
+    stated = dict.fromkeys(("id", "section", "place", "quote", "measure", "threshold"), "x")
+    return Claim(**stated, kind="empirical", test=test)
 
 
 def paired(**arguments) -> Claim:
-    test = {"kind": "paired", "experiment": "autoencoder", "data": "mnist", "measure": "test_mse"} | arguments
-    return Claim("x", "5.2", "here", "lower", "empirical", "MSE", "below 0", test)
+    return claim_with(
+        {"kind": "paired", "experiment": "autoencoder", "data": "mnist", "measure": "test_mse"} | arguments
+    )
 
 
-ALL = dict.fromkeys(autoencoder.PAPER_LATENTS, 0.0)
+def decide(claim: Claim, store: Store) -> Verdict:
+    return claim.test.decide(store)
+
+
+ALL = dict.fromkeys(PAPER_LATENTS, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +241,7 @@ def test_verdicts_follow_the_records(records, shifts, quantifier, status):
 def test_quick_records_decide_nothing(records):
     claim = paired(claimed="below", threshold=0.0)
     assert decide(claim, records(outcomes_table(ALL, scope="quick"))).status == "not tested"
-    assert decide(claim, records(pd.DataFrame())).status == "not tested"
+    assert decide(claim, records(outcomes_table(ALL)[:0])).status == "not tested"
 
 
 def test_a_reduced_record_says_so_and_cannot_refute_existence(records):
@@ -231,21 +251,18 @@ def test_a_reduced_record_says_so_and_cannot_refute_existence(records):
     assert "3 of 10 seeds" in every.scope and "2 of 7 latent dimensions" in every.scope
 
 
-def test_a_claim_on_most_architectures_waits_for_them(monkeypatch):
+def test_a_claim_on_most_architectures_waits_for_them(made_outcomes):
     """One of nine architectures, worse when guided, refutes "in all" and not "in most"."""
     rows = [
-        {"experiment": "cnn", "data": "cifar10", "scope": "reduced", "deviation": "copies", "protocol": cnn.PROTOCOL}
-        | cnn.PROTOCOL_VARIABLES
-        | {"architecture": "[32]", "seed": seed, "coefficient": c, "layers": "first", "diverged": False}
+        {"data": "cifar10", "deviation": "copies"}
+        | {"architecture": "[32]", "seed": seed, "coefficient": c, "layers": "first"}
         | dict.fromkeys(("test_accuracy", "validation_accuracy"), 0.6 - 0.1 * (c > 0) + 0.001 * (seed * c % 0.7))
         for seed in range(6)
         for c in (0.0, 0.1, 10.0)
     ]
-    monkeypatch.setattr(cnn, "outcomes", lambda store: pd.DataFrame(rows))
-    ledger_module._outcomes.cache_clear()
+    made_outcomes(CNN, outcomes(CNN, rows))
     claims = {claim.id: claim for claim in load_claims(ROOT / "claims.yml")}
     every, most = (decide(claims[name], Store("nowhere")) for name in ("cnn-all-increase", "better-generalisation"))
-    ledger_module._outcomes.cache_clear()
     assert every.status == "fails" and "1 of 9 architectures" in every.scope and "chosen on validation" in every.note
     assert most.status == "undecided" and "only 1 of 9 architectures were run" in most.note
 
@@ -290,7 +307,7 @@ def test_two_records_for_one_seed_are_refused(records):
 
 
 def test_another_protocol_is_left_out(records):
-    table = outcomes_table(ALL).assign(protocol=autoencoder.PROTOCOL + 1)
+    table = outcomes_table(ALL).assign(protocol=AUTOENCODER.protocol + 1)
     assert decide(paired(claimed="below", threshold=0.0), records(table)).status == "not tested"
 
 
@@ -315,8 +332,7 @@ def test_ratio_level_spread_signs_and_fewer_dimensions(records):
     base = {"experiment": "autoencoder", "data": "mnist"}
 
     def found(kind, **arguments) -> Verdict:
-        test = {"kind": kind} | base | arguments
-        return decide(Claim("x", "5.2", "", "", "empirical", "", "", test), store)
+        return decide(claim_with({"kind": kind} | base | arguments), store)
 
     def verdict(kind, **arguments) -> str:
         return found(kind, **arguments).status
@@ -341,9 +357,11 @@ def test_ratio_level_spread_signs_and_fewer_dimensions(records):
 
 
 def test_the_page_shows_what_the_ledger_says():
-    table = ledger(load_claims(ROOT / "claims.yml"), Store("nowhere"))
+    table = ledger.decide(load_claims(ROOT / "claims.yml"), Store("nowhere"))
     assert set(table.verdict) <= set(VERDICTS)
-    page = render(table)._repr_html_()
+    page = render(table).data
+    glance = marks(table).data
+    assert all(f'href="claims.html#{name}"' in glance for name in table.id)
     assert shown(page) == dict(zip(table.id, table.verdict, strict=True))
     assert shown(page.replace('data-verdict="holds"', 'data-verdict="fails"')) != shown(page)
 
@@ -365,11 +383,32 @@ def test_a_mathematical_check_can_fail(monkeypatch, check, false_version):
     assert getattr(mathematics, check)()[0] != before
 
 
-def test_a_verdict_outside_the_vocabulary_is_refused(monkeypatch):
-    monkeypatch.setitem(ledger_module._TESTS, "maybe", lambda store, **_: Verdict("maybe", ""))
-    claim = Claim("x", "5", "", "", "empirical", "", "", {"kind": "maybe"})
-    with pytest.raises(ValueError, match="maybe"):
-        ledger([claim], Store("nowhere"))
+def test_the_ledger_is_decided_once_and_renewed_when_what_it_read_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "KEPT", tmp_path / "ledger.json")
+    monkeypatch.setenv("ENTROPY_RESULTS", str(tmp_path / "results"))
+    decided = []
+    whole = ledger.decide
+    monkeypatch.setattr(ledger, "decide", lambda *given: decided.append(1) or whole(*given))
+    with reads.recording() as noted:
+        first = ledger.rows(section="5.3")
+        assert set(first.section) == {"5.3"} and (ledger.rows(prefix="ae-").verdict != "holds").any()
+        assert len(decided) == 1
+    assert len(noted) == 2 and not reads.changed(noted)
+    # What the ledger read is its own affair: the page that shows rows of it rests on these rows.
+    assert all(key.startswith("ledger ") for key in noted)
+    (tmp_path / "results" / "unet").mkdir(parents=True)
+    (tmp_path / "results" / "unet" / "new.parquet").write_bytes(b"")
+    with pytest.raises(ValueError, match="new.parquet"):
+        ledger.current()
+    (tmp_path / "results" / "unet" / "new.parquet").unlink()
+    assert ledger.rows(section="5.3").equals(first) and len(decided) == 2
+
+
+def test_numbers_survive_the_ledgers_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "KEPT", tmp_path / "ledger.json")
+    decided = ledger.decide(load_claims(ROOT / "claims.yml"), store_for("paper"))
+    for _ in range(2):  # decided, and read back
+        pd.testing.assert_frame_equal(ledger.rows(), decided, check_dtype=False)
 
 
 @pytest.mark.parametrize(
@@ -381,33 +420,27 @@ def test_a_claim_on_speed_is_decided_by_the_benchmark(tmp_path, ratios, status):
         result = {"provenance": {"device": "CPU"}, "speed": [{"plain_ratio": ratio} for ratio in ratios]}
         (tmp_path / "benchmarks").mkdir()
         (tmp_path / "benchmarks" / "sweep-cpu.json").write_text(json.dumps(result))
-    claim = Claim(
-        "x", "5.2", "", "", "empirical", "", "", {"kind": "benchmark", "column": "plain_ratio", "threshold": 1.1}
-    )
+    claim = claim_with({"kind": "benchmark", "column": "plain_ratio", "threshold": 1.1})
     assert decide(claim, Store(tmp_path)).status == status
 
 
 @pytest.mark.parametrize(("gain", "status"), [(0.02, "holds"), (-0.02, "fails"), (0.0, "undecided")])
-def test_a_difference_of_gains_pairs_seeds_across_data_sets(monkeypatch, gain, status):
+def test_a_difference_of_gains_pairs_seeds_across_data_sets(made_outcomes, gain, status):
     rng = np.random.default_rng(1)
     rows = [
-        {"experiment": "cnn", "data": data, "scope": "reduced", "deviation": "copies", "protocol": cnn.PROTOCOL}
-        | cnn.PROTOCOL_VARIABLES
-        | {"architecture": architecture, "layers": layers, "coefficient": c, "seed": seed, "diverged": False}
+        {"data": data, "deviation": "copies"}
+        | {"architecture": architecture, "layers": layers, "coefficient": c, "seed": seed}
         # λ = 0.1 is best on validation, whatever the test says of λ = 1.
         | {"validation_accuracy": 0.5 + 0.1 * (c == 0.1)}
         | {"test_accuracy": 0.5 + seed / 10 + noise + c * (c == 1) + (c == 0.1) * gain * (data == "cifar10")}
         for data, architecture in (("cifar10", "[32]"), ("cifar10", "[64]"), ("mnist", "[32, 32]"))
-        for layers in ("first", "all")
         for seed, noise in enumerate(rng.normal(0, 1e-3, 5))
-        for c in (0.0, 0.1, 1.0)
+        for c, layers in ((0.0, "none"), (0.1, "first"), (1.0, "first"), (0.1, "all"), (1.0, "all"))
     ]
     for row in rows:  # so that differences have a spread
         row["test_accuracy"] += rng.normal(0, 1e-4)
-    monkeypatch.setattr(cnn, "outcomes", lambda store: pd.DataFrame(rows))
-    ledger_module._outcomes.cache_clear()
+    made_outcomes(CNN, outcomes(CNN, rows))
     claim = {claim.id: claim for claim in load_claims(ROOT / "claims.yml")}["need-for-dimension"]
     verdict = decide(claim, Store("nowhere"))
-    ledger_module._outcomes.cache_clear()
     assert verdict.status == status and verdict.effect == pytest.approx(gain, abs=1e-3)
     assert verdict.scope.startswith("reduced (5 of 10 seeds, 2 of 9 architectures")

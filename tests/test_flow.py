@@ -1,5 +1,7 @@
 """Entropy flow: boxes, maps, weights and the rule that picks layers, each against an independent account."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,13 +13,20 @@ from safetensors.torch import save_file
 from torch import nn
 
 import entropy_lib as el
-from entropy_lib import models
-from entropy_lib.data import MissingData
-from entropy_lib.experiments import flow, flow_analysis
-from entropy_lib.flow import conv_exact, map_sizes
-from entropy_lib.sweep.run import run
-from entropy_lib.sweep.store import Store
+from entropy_lib.flow import map_sizes
+from entropy_lib.layers import conv_exact
 from entropy_lib.theory import exact
+from replication.data.dataset import MissingData
+from replication.experiments.flow import experiment as flow
+from replication.experiments.flow import tables
+from replication.experiments.flow.experiment import FLOW, TRAINED, FlowConfig
+from replication.networks import weights
+from replication.networks.vgg_resnet import SCHEMES, convolutions, random_kernels, skeleton
+from replication.sweep.run import run
+from replication.sweep.store import StackResult, Store
+from replication.sweep.trial import Scope, Trial
+from replication.verdicts.flow import CHECKS
+from tests.helpers import PROVENANCE
 
 
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=60), st.integers(0, 3))
@@ -75,24 +84,24 @@ def test_an_example_gives_the_order_and_the_maps():
     assert all(parameter.device.type == "cpu" for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("scheme", models.SCHEMES)
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_random_kernels_have_the_spread_that_their_scheme_promises(scheme):
-    kernels = models.random_kernels("vgg16", scheme, seed=1)
-    skeleton = models.convolutions(models.skeleton("vgg16"))
-    assert list(kernels) == list(skeleton)
+    kernels = random_kernels("vgg16", scheme, seed=1)
+    expected = convolutions(skeleton("vgg16"))
+    assert list(kernels) == list(expected)
     for name in ("features.0", "features.5", "features.28"):
-        out, into = skeleton[name].weight.shape[:2]
+        out, into = expected[name].weight.shape[:2]
         fan_in, fan_out = into * 9, out * 9
         variance = {"torchvision": 2 / fan_out, "pytorch": 1 / (3 * fan_in), "glorot": 2 / (fan_in + fan_out)}[scheme]
         assert float(kernels[name].var()) == pytest.approx(variance, rel=4 * (2 / kernels[name].numel()) ** 0.5)
     with pytest.raises(ValueError, match="torchvision, pytorch, glorot"):
-        models.random_kernels("vgg16", "zeros", 0)
+        random_kernels("vgg16", "zeros", 0)
 
 
 def copies(folder, architecture, drop=()):
     """Synthetic copies of trained weights: every kernel holds its place in the network."""
-    expected = models.convolutions(models.skeleton(architecture))
-    file, renamed, *_ = models._COPIES[architecture]
+    expected = convolutions(skeleton(architecture))
+    file, renamed, *_ = weights.COPIES[architecture]
     names = renamed({name: part.weight.shape for name, part in expected.items()})
     state = {
         names[name]: torch.full(part.weight.shape, float(place), dtype=torch.float16)
@@ -107,37 +116,37 @@ def copies(folder, architecture, drop=()):
 def test_resnet_copies_are_named_by_stage_and_number(tmp_path, monkeypatch):
     monkeypatch.setenv("ENTROPY_DATA", str(tmp_path))
     with pytest.raises(MissingData, match="entropy-book data resnet50-weights"):
-        models.imagenet_kernels("resnet50")
+        weights.imagenet_kernels("resnet50")
     expected = copies(tmp_path, "resnet50", drop=["layer4.2.conv3"])
-    found = models.imagenet_kernels("resnet50").kernels
+    found = weights.imagenet_kernels("resnet50").kernels
     assert list(found) == [name for name in expected if name != "layer4.2.conv3"]
     assert found["layer2.0.downsample.0"][0, 0, 0, 0] == list(expected).index("layer2.0.downsample.0")
-    renamed = models._resnet_copies({name: part.weight.shape for name, part in expected.items()})
+    renamed = weights.resnet_copies({name: part.weight.shape for name, part in expected.items()})
     assert renamed["conv1"] == "resnetv24_conv0_weight"
     assert renamed["layer2.0.downsample.0"] == "resnetv24_stage2_conv3_weight"
     assert renamed["layer2.1.conv1"] == "resnetv24_stage2_conv4_weight"
 
 
 def test_checkpoints_are_read_or_refused_with_the_reason(tmp_path):
-    expected = models.convolutions(models.skeleton("vgg16"))
+    expected = convolutions(skeleton("vgg16"))
     state = {f"{name}.weight": torch.zeros(part.weight.shape) for name, part in expected.items()}
     torch.save({"state_dict": state}, tmp_path / "good.pt")
-    assert list(models.checkpoint_kernels("vgg16", tmp_path / "good.pt")) == list(expected)
+    assert list(weights.checkpoint_kernels("vgg16", tmp_path / "good.pt")) == list(expected)
     save_file(state, tmp_path / "good.safetensors")
-    assert list(models.checkpoint_kernels("vgg16", tmp_path / "good.safetensors")) == list(expected)
+    assert list(weights.checkpoint_kernels("vgg16", tmp_path / "good.safetensors")) == list(expected)
     with pytest.raises(ValueError, match=r"lacks 53 of 53 convolutions, such as conv1\.weight"):
-        models.checkpoint_kernels("resnet50", tmp_path / "good.pt")
+        weights.checkpoint_kernels("resnet50", tmp_path / "good.pt")
     state["features.0.weight"] = torch.zeros(64, 1, 3, 3)
     torch.save(state, tmp_path / "grey.pt")
     with pytest.raises(ValueError, match=r"features\.0 .* has shape \(64, 1, 3, 3\), expected \(64, 3, 3, 3\)"):
-        models.checkpoint_kernels("vgg16", tmp_path / "grey.pt")
+        weights.checkpoint_kernels("vgg16", tmp_path / "grey.pt")
     (tmp_path / "notes.txt").write_text("no tensors")
     with pytest.raises(ValueError, match="neither a safetensors file nor a state dict"):
-        models.checkpoint_kernels("vgg16", tmp_path / "notes.txt")
+        weights.checkpoint_kernels("vgg16", tmp_path / "notes.txt")
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        models.checkpoint_kernels("vgg16", tmp_path / "absent.pt")
+        weights.checkpoint_kernels("vgg16", tmp_path / "absent.pt")
     with pytest.raises(KeyError, match="vgg16, resnet50"):
-        models.skeleton("alexnet")
+        skeleton("alexnet")
 
 
 def test_select_layers_picks_what_stands_out_and_nothing_from_a_level_flow():
@@ -147,57 +156,61 @@ def test_select_layers_picks_what_stands_out_and_nothing_from_a_level_flow():
     assert el.select_layers(pd.Series({"a": 1.0, "b": 1.0})) == []
 
 
+def made_trial(data: str, scheme: str) -> Trial[FlowConfig]:
+    return Trial(
+        "flow", FLOW.protocol, data, "f", 0, FlowConfig(architecture="vgg16", scheme=scheme, image=224, horizon=0)
+    )
+
+
 def recorded(tmp_path):
     """Boxes of small kernels under VGG-16's names, as records of trained and untrained networks."""
     store = Store(tmp_path)
 
     def small(stack, device, tick):
-        names = list(models.convolutions(models.skeleton("vgg16")))
+        names = list(convolutions(skeleton("vgg16")))
         (trial,) = stack
         generator = torch.Generator().manual_seed(0)
-        size = np.log(0.4) - 0.5 * np.arange(13) if trial.data == flow.TRAINED else np.full(13, -3.0)
+        size = np.log(0.4) - 0.5 * np.arange(13) if trial.data == TRAINED else np.full(13, -3.0)
         kernels = {
             name: float(np.exp(s)) * torch.randn(8 + i, 2 + i, 3, 3, generator=generator)
             for i, (name, s) in enumerate(zip(names, size, strict=True))
         }
         rows = flow.measure("vgg16", kernels, 32).assign(trial=trial.id, epoch=0)
-        return flow.StackResult(rows)
+        return StackResult(rows)
 
-    trials = [flow._trial("none", "", 0, "vgg16", scheme, 224) for scheme in models.SCHEMES]
-    trials.append(flow._trial(flow.TRAINED, "f", 0, "vgg16", "", 224))
-    run(trials, small, store, flow.stack_by, lambda trial: ("paper", ""), progress=False)
+    trials = [made_trial("none", scheme) for scheme in SCHEMES] + [made_trial(TRAINED, "")]
+    run(replace(FLOW, train=small, scope=lambda trial: Scope("paper")), trials, store)
     return store
 
 
 def test_records_by_layer_are_valid_and_decide_the_claims(tmp_path):
     store = recorded(tmp_path)
     assert store.validate() == []
-    table = flow.outcomes(store)
-    decided = {name: check(table) for name, check in flow_analysis.DECISIONS.items()}
+    table = FLOW.summarised(store)
+    decided = {name: check(table) for name, check in CHECKS.items()}
     assert decided["random"][0] == "holds" and decided["outliers_low"][0] in ("holds", "partly")
     assert decided["vgg_settles"][0] == "fails"
     assert decided["linear"][0] == "fails"  # a level flow is no line
-    assert all(check(table.iloc[:0]) is None for check in flow_analysis.DECISIONS.values())
-    rows = flow_analysis.network(table, "vgg16", flow.TRAINED)
-    assert flow_analysis.agreement(rows).loc["log|c11|", "log norm"] > 0.95
-    fits = flow_analysis.line_or_fan(rows, "pytorch")
+    assert all(check(table.iloc[:0]) is None for check in CHECKS.values())
+    rows = tables.network(table, "vgg16", TRAINED)
+    assert tables.agreement(rows).loc["log|c11|", "log norm"] > 0.95
+    fits = tables.line_or_fan(rows, "pytorch")
     assert fits[0] < 1e-6 and fits[1] > 0.9
 
 
 def test_a_layer_twice_in_one_epoch_is_refused(tmp_path):
-    store, trial = Store(tmp_path), flow._trial("none", "", 0, "vgg16", "glorot", 224)
+    store, trial = Store(tmp_path), made_trial("none", "glorot")
     row = {"trial": trial.id, "epoch": 0, "layer": 1, "measure": "norm", "reading": "slices", "mean": 0.0}
-    provenance = dict.fromkeys(("library", "source", "python", "torch", "device", "threads", "started", "wall_seconds"))
-    store.write([trial], flow.StackResult(pd.DataFrame([row, row])), [("paper", "")], provenance)
+    store.write([trial], StackResult(pd.DataFrame([row, row])), [Scope("paper")], PROVENANCE)
     assert "two rows of its curves agree" in store.validate()[0]
 
 
 def test_the_grid_names_what_it_knows():
-    assert len(flow.grid("quick")) == 3 and len(flow.grid("paper", "none")) == 18
+    assert len(FLOW.grid("quick")) == 3 and len(FLOW.grid("paper", "none")) == 18
     with pytest.raises(KeyError, match="quick, laptop, paper"):
-        flow.grid("huge")
-    with pytest.raises(KeyError, match="imagenet"):
-        flow.grid("quick", "mnist")
+        FLOW.grid("huge")
+    with pytest.raises(KeyError, match="it has imagenet, none"):
+        FLOW.grid("laptop", "mnist")
 
 
 def _shared_module():

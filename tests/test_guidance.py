@@ -88,7 +88,7 @@ def test_coefficients_per_layer_and_per_filter(seed):
 
 def test_guidance_is_the_sum_of_its_layers_and_of_the_losses():
     model = small_model()
-    guidance = el.EntropyGuidance(model, dense={"4": 0.1}, conv={"0": 2.0, "2.weight": -1.0})
+    guidance = el.EntropyGuidance(model, {"4": 0.1, "0": 2.0, "2.weight": -1.0})
     layers = guidance.per_layer()
     assert list(layers) == ["4", "0", "2.weight"]
     torch.testing.assert_close(guidance(), torch.stack(list(layers.values())).sum())
@@ -98,7 +98,7 @@ def test_guidance_is_the_sum_of_its_layers_and_of_the_losses():
 
 def test_guidance_follows_the_model_and_owns_none_of_its_parameters():
     model = small_model()
-    guidance = el.EntropyGuidance(model, dense={"4": 1.0})
+    guidance = el.EntropyGuidance(model, {"4": 1.0})
     assert list(guidance.parameters()) == []
     before = float(guidance().detach())
     with torch.no_grad():
@@ -109,9 +109,13 @@ def test_guidance_follows_the_model_and_owns_none_of_its_parameters():
 
 
 REFUSALS = {
-    "unknown layer": (lambda m: el.EntropyGuidance(m, dense={"head": 1.0}), KeyError, "0, 2, 4"),
-    "wrong rank": (lambda m: el.EntropyGuidance(m, dense={"0": 1.0}), ValueError, "under conv="),
-    "nothing": (lambda m: el.EntropyGuidance(m), ValueError, "at least one layer"),
+    "unknown layer": (lambda m: el.EntropyGuidance(m, {"head": 1.0}), KeyError, "0, 2, 4"),
+    "no weight": (lambda m: el.EntropyGuidance(m, {"1": 1.0}), ValueError, "'1' cannot be guided: ReLU has no weight"),
+    "a bias": (lambda m: el.EntropyGuidance(m, {"0.bias": 1.0}), ValueError, "only the weight of a Conv2d"),
+    "a part": (lambda m: el.EntropyGuidance(m, {"0[q]": 1.0}), ValueError, r"one matrix and has no part \[q\]"),
+    "nothing": (lambda m: el.EntropyGuidance(m, {}), ValueError, "at least one layer"),
+    "nan": (lambda m: el.EntropyGuidance(m, {"0": math.nan}), ValueError, "must be finite, got nan"),
+    "text": (lambda m: el.EntropyGuidance(m, {"0": "1e-3"}), TypeError, "a number or a tensor .* got str"),
     "form": (lambda m: el.DenseEntropyLoss(form="exp"), ValueError, "'log' .* 'reciprocal'"),
     "eps": (lambda m: el.ConvEntropyLoss(form="reciprocal", eps=0.0), ValueError, "eps must be positive"),
     "coefficients": (lambda m: el.DenseEntropyLoss([1.0, 2.0])([m[4].weight]), ValueError, "2 coefficients for 1"),
@@ -129,9 +133,11 @@ def test_refusals(name):
 
 def test_non_finite_weights_are_named():
     model = small_model()
+    guidance = el.EntropyGuidance(model, {"4": 1.0})
     model[4].weight.data[0, 0] = math.nan
-    with pytest.raises(ValueError, match="NaN"):
-        el.EntropyGuidance(model, dense={"4": 1.0})()
+    assert guidance().isnan()  # a training that diverges is an outcome, and is not asked at every step
+    with pytest.raises(ValueError, match="'4' cannot be guided: its weight holds NaN"):
+        el.EntropyGuidance(model, {"4": 1.0})
     with pytest.raises(ValueError, match="layer '4'"):
         el.entropy_flow(model)
 
@@ -177,4 +183,105 @@ def test_a_filter_with_coefficient_zero_leaves_the_others_alone():
     assert kernel.grad.isfinite().all() and kernel.grad[0].eq(0).all()
     model = nn.Sequential(nn.Conv2d(1, 1, 3))
     nn.init.zeros_(model[0].weight)
-    assert el.EntropyGuidance(model, conv={"0": 0.0})() == 0
+    assert el.EntropyGuidance(model, {"0": 0.0})() == 0
+
+
+class Quantised(nn.Module):
+    """As torch's quantised layers: the weight is what a method packs, and no tensor."""
+
+    def weight(self):
+        return torch.eye(3)
+
+
+UNREADABLE = {
+    "lookup table": (nn.Embedding(5, 3), "Embedding: a lookup table picks rows"),
+    "lookup table by parameter": (nn.Embedding(5, 3), "Embedding: a lookup table picks rows"),
+    "normalisation": (nn.BatchNorm2d(3), "BatchNorm2d is no kind of layer that is known"),
+    "one-dimensional": (nn.Conv1d(2, 2, 3), "of 2-D convolutions"),
+    "quantised": (Quantised(), "Quantised has no weight tensor, a quantised one perhaps"),
+    "recurrent": (nn.LSTM(3, 4), r"name one of them: weight_ih_l0\[i\], weight_ih_l0\[f\]"),
+    "attention": (nn.MultiheadAttention(4, 2), r"name one of them: in_proj_weight\[q\]"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_refused_with_the_reason(name):
+    layer, message = UNREADABLE[name]
+    with pytest.raises(ValueError, match=message):
+        el.EntropyGuidance(nn.ModuleDict({"x": layer}), {"x.weight" if "parameter" in name else "x": 1.0})
+
+
+def test_a_stack_is_guided_by_its_parts():
+    model = nn.ModuleDict({"lstm": nn.LSTM(4, 4), "attention": nn.MultiheadAttention(4, 2), "gru": nn.GRUCell(4, 4)})
+    names = {
+        "lstm.weight_hh_l0[o]": (model.lstm.weight_hh_l0, 3),
+        "attention.in_proj_weight[k]": (model.attention.in_proj_weight, 1),
+    }
+    names["gru.weight_ih[n]"] = (model.gru.weight_ih, 2)
+    for name, (weight, at) in names.items():
+        own = el.DenseEntropyLoss(0.3)(weight[4 * at : 4 * at + 4])
+        torch.testing.assert_close(el.EntropyGuidance(model, {name: 0.3})(), own)
+    with pytest.raises(ValueError, match=r"stacks several matrices in it; name one of weight_hh_l0\[i\]"):
+        el.EntropyGuidance(model, {"lstm.weight_hh_l0": 0.3})
+    with pytest.raises(ValueError, match="stacks several"):
+        el.EntropyGuidance(model, {"lstm.weight_hh_l0[x]": 0.3})
+
+
+def test_coefficients_of_a_transposed_convolution_are_those_of_its_outputs():
+    for groups in (1, 2):
+        layer = nn.ConvTranspose2d(4, 6, 3, groups=groups)
+        per_output = torch.arange(1.0, 7.0)[:, None]
+        loss = el.EntropyGuidance(layer, {"": per_output})()
+        # The response to a unit at input i has that input's kernels in its channels: taps by (output, input).
+        expected = 0.0
+        for i in range(4):
+            image = torch.zeros(1, 4, 1, 1)
+            image[0, i] = 1
+            taps = (layer(image) - layer.bias[:, None, None])[0, :, 0, 0].detach()
+            reached = taps.abs() > 0
+            expected -= (per_output[reached, 0] * taps[reached].abs().log()).sum()
+        torch.testing.assert_close(loss, expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="does not fit"):
+        el.EntropyGuidance(nn.ConvTranspose2d(3, 2, 3), {"": torch.ones(3, 1)})
+
+
+class Handmade(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.matrix, self.vector = nn.Parameter(torch.eye(3) * 2), nn.Parameter(torch.ones(3))
+
+
+def test_a_parameter_of_a_foreign_module_is_guided_by_its_own_name():
+    assert float(el.EntropyGuidance(Handmade(), {"matrix": 1.0})().detach()) == pytest.approx(-3 * math.log(2))
+    with pytest.raises(ValueError, match=r"shape \(3,\); a matrix \(N, d\) or a kernel"):
+        el.EntropyGuidance(Handmade(), {"vector": 1.0})
+
+
+@pytest.mark.parametrize("form", ["log", "reciprocal"])
+def test_guidance_compiles_whole_and_works_under_functional_transforms(form):
+    model = small_model().double()
+    guidance = el.EntropyGuidance(model, {"4": 0.1, "0": torch.rand(4, 1), "2": 0.0}, form)
+    plain = guidance()
+    torch.testing.assert_close(torch.compile(guidance, fullgraph=True, backend="aot_eager")(), plain)
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    torch.testing.assert_close(guidance(parameters), plain)
+    gradients = torch.func.grad(guidance)(parameters)
+    plain.backward()
+    for name in ("0.weight", "4.weight"):
+        torch.testing.assert_close(gradients[name], model.get_parameter(name).grad)
+    stacked = {name: torch.stack([value, value * 1.5]) for name, value in parameters.items()}
+    both = torch.vmap(guidance)(stacked)
+    torch.testing.assert_close(both[1], guidance({name: value * 1.5 for name, value in parameters.items()}))
+
+
+def test_guiding_changes_nothing_of_a_model_whose_weight_is_computed():
+    model = nn.Sequential(torch.nn.utils.parametrizations.spectral_norm(nn.Linear(5, 5)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    el.EntropyGuidance(model, {"0": 1.0})
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_flow_names_what_it_skipped():
+    model = nn.ModuleDict({"conv": nn.Conv2d(1, 2, 3), "table": nn.Embedding(4, 2), "lstm": nn.LSTM(2, 2)})
+    skipped = el.entropy_flow(model).attrs["skipped"]
+    assert set(skipped) == {"table", "lstm"} and "lookup table" in skipped["table"] and "[i]" in skipped["lstm"]

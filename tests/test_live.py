@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from entropy_lib import book, circular_conv_entropy_change, mahler_measure
+from entropy_lib import circular_conv_entropy_change, mahler_measure
+from replication.pages import book
 from tests.test_book import executed  # noqa: F401
 from tests.test_project import ROOT
 

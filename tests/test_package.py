@@ -39,6 +39,7 @@ def test_every_public_name_is_on_the_page_of_reference_and_has_an_equation_or_sh
 def test_the_wheel_has_types_and_nothing_of_the_book(tmp_path):
     source, out = tmp_path / "source", tmp_path / "out"
     shutil.copytree(ROOT / "entropy_lib", source / "entropy_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "replication", source / "replication", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", out]
@@ -47,7 +48,11 @@ def test_the_wheel_has_types_and_nothing_of_the_book(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert wheel.name == f"entropy_lib-{entropy_lib.__version__}-py3-none-any.whl"
     assert "entropy_lib/py.typed" in names and "entropy_lib/theory/exact.py" in names
-    assert not [name for name in names if name.startswith(("tests", "book", "benchmarks", "notebooks", "results"))]
+    assert not [name for name in names if not name.startswith("entropy_lib")]
+    (points,) = [name for name in names if name.endswith("METADATA")]
+    assert not [name for name in names if name.endswith("entry_points.txt")]  # no command that cannot start
+    needs = re.findall(r"^Requires-Dist: (\w+)", zipfile.ZipFile(wheel).read(points).decode(), re.M)
+    assert needs == ["torch", "numpy", "scipy", "pandas"]
 
 
 def test_the_changelog_has_this_version():

@@ -1,15 +1,13 @@
 """plan.yml: the runs that are owed, fixed beforehand."""
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
-from entropy_lib.evidence.claims import load_claims
-from entropy_lib.experiments import EXPERIMENTS, plans, training
-from entropy_lib.sweep.trial import Trial
+from replication.experiments.registry import owed, store_for
+from replication.sweep.store import Store
+from replication.verdicts.claim import load_claims
 
 ROOT = Path(__file__).parent.parent
 RUNS = yaml.safe_load((ROOT / "plan.yml").read_text(encoding="utf-8"))
@@ -17,28 +15,30 @@ RUNS = yaml.safe_load((ROOT / "plan.yml").read_text(encoding="utf-8"))
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: str(run["run"]))
 def test_every_run_names_its_cells_seeds_and_reading(run):
-    experiment, parts = plans.planned(ROOT / "plan.yml", str(run["run"]))
-    known = {field.name for field in fields(EXPERIMENTS[experiment].Plan)}
-    assert parts and all(set(part) <= known and isinstance(part["seeds"], tuple) for part in parts)
-    assert run["reads"]
+    experiment, parts = owed(str(run["run"]))
+    for part in parts:
+        names = [name for name, _ in part.fields]
+        assert set(names) <= set(experiment.fields) and "horizon" in names and part.seeds
+        values = {name: values[0] for name, values in part.fields}
+        assert experiment.config(**values).stored()
     claims = {claim.id for claim in load_claims(ROOT / "claims.yml")}
     for read in run["reads"]:
         assert set(read) == {"claim", "measure", "window", "margin", "pooled"}
         assert read["claim"].endswith(" (new)") or read["claim"] in claims
 
 
-def test_seeds_are_counted_or_named():
-    plan = EXPERIMENTS["autoencoder"].Plan("digits", (10,), (3, 12), 5, (0.0,))
-    assert [trial.seed for trial in plan.trials()] == [3, 12]
-    assert plans.numbers(2) == (0, 1)
-    with pytest.raises(KeyError, match="no run '99'"):
-        plans.planned(ROOT / "plan.yml", "99")
+def test_a_run_that_is_not_planned_is_refused():
+    with pytest.raises(KeyError, match="no run '99'; it has 1, 2"):
+        owed("99")
 
 
-def test_the_mean_over_filters_is_the_sum_divided_by_them():
-    kernel = torch.randn(4, 3, 3, 3, requires_grad=True)
-    trial = Trial.of("cnn", 1, "digits", "x", 0, coefficient=0.5, eps=1e-3, form="reciprocal")
-    mean = Trial.of("cnn", 1, "digits", "x", 0, coefficient=0.5, eps=1e-3, form="reciprocal-mean")
-    torch.testing.assert_close(training.Guided([kernel], mean)() * 12, training.Guided([kernel], trial)())
-    with pytest.raises(ValueError, match="form must be one of"):
-        training.Guided([kernel], Trial.of("cnn", 1, "digits", "x", 0, coefficient=0.5, eps=1e-3, form="mean"))
+def test_pending_records_are_valid_planned_and_not_decided_on():
+    pending, planned = Store(ROOT / "results-pending"), set()
+    assert pending.validate() == []
+    for run in RUNS:
+        experiment, parts = owed(str(run["run"]))
+        planned |= {(experiment.name, seed) for part in parts for seed in part.seeds}
+        kept = pending.trials(experiment.name)
+        assert not set(kept.trial) & store_for("paper").finished(experiment.name)
+    for name in {name for name, _ in planned}:
+        assert {(name, seed) for seed in pending.trials(name).seed} <= planned

@@ -1,9 +1,12 @@
 """The house: pins agree, floors hold, derivations need SymPy alone, data and errors are what they say."""
 
-import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import jupytext
@@ -12,9 +15,15 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from entropy_lib import cli, data
-from entropy_lib.experiments import autoencoder
-from entropy_lib.files import digest, source_hash, write_atomically
+from replication import cli
+from replication.data import registry
+from replication.data.dataset import MissingData
+from replication.experiments import registry as experiments
+from replication.experiments.autoencoder.experiment import AUTOENCODER
+from replication.experiments.experiment import Plan
+from replication.files import digest, write_atomically
+from replication.paper import COEFFICIENTS
+from replication.provenance import source_hash
 
 ROOT = Path(__file__).parents[1]
 THEORY = ["entropy", "dense", "convolutions", "corollary-6", "losses", "limits"]
@@ -39,42 +48,60 @@ def test_constraints_hold_every_requirement_at_its_pin():
 
 
 def test_requirements_cover_what_pyproject_declares():
-    text = (ROOT / "pyproject.toml").read_text()
-    named = {re.split(r"[<>=]", name)[0] for name in re.findall(r'"([A-Za-z][\w.-]*(?:[<>=]+[\w.]+)?)"', text)}
-    declared = {name for name in named if name in pins("requirements.txt")}
-    assert set(pins("requirements.txt")) == declared
+    named = set()
+    for path in ("pyproject.toml", "replication/pyproject.toml"):
+        project = tomllib.loads((ROOT / path).read_text())["project"]
+        listed = [*project["dependencies"], *project.get("optional-dependencies", {}).get("test", [])]
+        named |= {re.split(r"[<>=]", name)[0] for name in listed}
+    assert named - {"entropy_lib"} == set(pins("requirements.txt"))
 
 
-# A module may import from its own floor or from those below it.
-FLOORS = [
-    {"files"},
-    {"theory", "shapes", "photographs", "data", "models", "publish"},
-    {"sweep", "guidance", "plots"},
-    {"flow", "experiments", "evidence"},
-    {"book"},
-    {"cli"},
-]
+def contracts(folder: Path) -> subprocess.CompletedProcess:
+    """What import-linter says of the two packages in a folder."""
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_imports_go_downstairs():
-    floor = {name: level for level, names in enumerate(FLOORS) for name in names}
-    for path in (ROOT / "entropy_lib").rglob("*.py"):
-        own = path.relative_to(ROOT / "entropy_lib").parts[0].removesuffix(".py")
-        if own == "__init__":
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("entropy_lib."):
-                imported = node.module.split(".")[1]
-                assert floor[imported] <= floor[own], f"{path.name} imports {node.module}"
+FORBIDDEN = {
+    "the library imports the replication": ("entropy_lib/flow.py", "import replication.files"),
+    "from its package": ("entropy_lib/flow.py", "from replication import files"),
+    "within a function": ("entropy_lib/theory/exact.py", "def f():\n    from replication.files import digest"),
+    "theory imports guidance": ("entropy_lib/theory/change.py", "from entropy_lib import guidance"),
+    "another library": ("entropy_lib/layers.py", "import matplotlib.pyplot"),
+    "a floor above": ("replication/sweep/store.py", "from replication.experiments import registry"),
+    "an experiment imports a verdict": (
+        "replication/experiments/training.py",
+        "from replication.verdicts import ledger",
+    ),
+    "training imports a plot": ("replication/experiments/cnn/experiment.py", "from replication.pages import plots"),
+}
 
 
-def test_theory_imports_nothing_else_of_ours_and_sweep_knows_no_entropy():
-    for folder, forbidden in (
-        ("theory", r"entropy_lib\.(?!theory)"),
-        ("sweep", r"entropy_lib\.(theory|guidance|flow|data)"),
-    ):
-        for path in (ROOT / "entropy_lib" / folder).glob("*.py"):
-            assert not re.search(rf"^\s*(from|import) {forbidden}", path.read_text(), re.M), path
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("house")
+    for package in ("entropy_lib", "replication"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    return folder
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_a_forbidden_import_is_refused(copied, name):
+    path, line = FORBIDDEN[name]
+    before = (copied / path).read_text()
+    (copied / path).write_text(f"{before}\n{line}\n")
+    try:
+        said = contracts(copied)
+    finally:
+        (copied / path).write_text(before)
+    assert said.returncode != 0 and "BROKEN" in said.stdout
+
+
+def test_the_floors_hold(copied):
+    said = contracts(copied)
+    assert said.returncode == 0 and " 0 broken" in said.stdout, said.stdout
 
 
 def live_cells(name: str) -> list[str]:
@@ -92,7 +119,7 @@ def test_derivations_run_with_sympy_alone(name):
             "import sys, sympy",
             "class Refuse:",
             "    def find_spec(self, name, path=None, target=None):",
-            "        if name.split('.')[0] in {'torch', 'numpy', 'scipy', 'matplotlib', 'pandas', 'entropy_lib'}:",
+            "        if name.split('.')[0] in 'torch numpy scipy matplotlib pandas entropy_lib replication'.split():",
             "            raise ImportError(f'a derivation imports {name}')",
             "sys.meta_path.insert(0, Refuse())",
             *cells,
@@ -118,13 +145,16 @@ def test_a_false_step_fails():
 
 
 def test_importing_the_library_or_its_plots_needs_no_torch():
-    program = "import sys, entropy_lib.plots, entropy_lib.evidence.paper; assert 'torch' not in sys.modules"
+    program = "import sys, replication.pages.plots, replication.paper; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_public_names_need_only_what_the_package_requires():
-    """`pip install .` brings torch, numpy, scipy, pandas and matplotlib; importing must ask for no more."""
+    """`pip install .` brings torch, numpy, scipy and pandas; importing must ask for no more."""
     extra = {
+        "matplotlib",
+        "replication",
+        "pydantic",
         "sklearn",
         "statsmodels",
         "pyarrow",
@@ -176,7 +206,7 @@ def test_digest_separates_its_parts():
 
 
 def test_digits_have_disjoint_splits_in_the_unit_interval():
-    digits = data.load("digits")
+    digits = registry.load("digits")
     assert [len(digits.labels[split]) for split in ("train", "validation", "test")] == [1197, 300, 300]
     images = torch.cat(list(digits.images.values()))
     assert images.shape == (1797, 1, 8, 8) and images.min() == 0 and images.max() == 1
@@ -185,16 +215,16 @@ def test_digits_have_disjoint_splits_in_the_unit_interval():
 
 def test_missing_mnist_names_the_command(monkeypatch, tmp_path):
     monkeypatch.setenv("ENTROPY_DATA", str(tmp_path))
-    data._loaded.cache_clear()
-    with pytest.raises(data.MissingData, match="entropy-book data mnist"):
-        data.load("mnist")
+    with pytest.raises(MissingData, match="entropy-book data mnist"):
+        registry.load("mnist")
     with pytest.raises(KeyError, match="digits, mnist"):
-        data.load("imagenet")
+        registry.load("imagenet")
 
 
 def test_sweep_runs_on_processes_and_on_a_local_cluster(tmp_path, monkeypatch):
-    tiny = [autoencoder.Plan("digits", (4, 5), 1, horizon=1)]
-    monkeypatch.setitem(autoencoder.PROFILES, "quick", tiny)
+    tiny = [Plan.of("digits", [0], latent=[4, 5], coefficient=list(COEFFICIENTS), horizon=1)]
+    small = replace(AUTOENCODER, profiles={"quick": tiny})
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {"autoencoder": small})
     arguments = ["sweep", "autoencoder", "--data", "digits", "--records", str(tmp_path)]
     for extra, done in ((["--workers", "2"], "14 trials trained"), ([], "14 were there")):
         finished = CliRunner().invoke(cli.app, [*arguments, *extra])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,25 +19,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 import entropy_lib as el
-from entropy_lib.data import load
-from entropy_lib.experiments import autoencoder
-from entropy_lib.sweep.run import machine, run
-from entropy_lib.sweep.stopping import EarlyStopping
-from entropy_lib.sweep.store import InvalidRecord, StackResult, Store
-from entropy_lib.sweep.trial import Trial, stacks
-from entropy_lib.theory._linalg import inverse
-
-PROVENANCE = {**machine(), "source": "0" * 16, "started": "2026-01-01T00:00:00+00:00", "wall_seconds": 1.0}
-
-
-def digits_trials(horizon=3, coefficients=(0.0, 1e-3, 10.0), seeds=(0, 1), latent=6, **protocol) -> list[Trial]:
-    data = load("digits")
-    shared = {"latent": latent, "horizon": horizon, **autoencoder.PROTOCOL_VARIABLES, **protocol}
-    return [
-        Trial.of("autoencoder", 1, "digits", data.fingerprint, seed, coefficient=c, **shared)
-        for seed in seeds
-        for c in coefficients
-    ]  # fmt: skip
+from entropy_lib.theory.linalg import inverse
+from replication.data.registry import load
+from replication.experiments.autoencoder import experiment as autoencoder
+from replication.experiments.autoencoder.experiment import AUTOENCODER, Init
+from replication.experiments.experiment import Plan
+from replication.experiments.registry import EXPERIMENTS, store_for
+from replication.sweep.run import Progress, run
+from replication.sweep.stopping import EarlyStopping
+from replication.sweep.store import InvalidRecord, StackResult, Store
+from replication.sweep.trial import Scope, Trial, identity, stacks
+from tests.helpers import PROVENANCE, QUIET, digits_trials, outcomes
 
 
 def train(trials, dtype=torch.float64) -> pd.DataFrame:
@@ -48,25 +41,25 @@ def plain_loop(trial: Trial) -> list[float]:
     data = load("digits")
     pixels = data.flat("train", dtype=torch.float64)
     generator = torch.Generator().manual_seed(trial.seed)
-    latent = trial["latent"]
+    config = trial.config
+    latent = config.latent
     model = nn.Sequential(nn.Linear(64, latent), nn.Sigmoid(), nn.Linear(latent, 64), nn.Sigmoid()).double()
     with torch.no_grad():
         for parameter, bound in zip(model.parameters(), [64**-0.5] * 2 + [latent**-0.5] * 2, strict=True):
             shape = parameter.shape if parameter.ndim == 2 else (1, *parameter.shape)
             parameter.copy_(((2 * torch.rand(shape, generator=generator) - 1) * bound).reshape(parameter.shape))
-    optimiser = torch.optim.Adam(model.parameters(), lr=trial["rate"])
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.rate)
     order = torch.Generator().manual_seed(1_000_003 + trial.seed)
     test = data.flat("test", dtype=torch.float64)
     curve = [float((model(test) - test).square().mean().detach())]
-    for _ in range(trial["horizon"]):
-        for batch in torch.randperm(len(pixels), generator=order).split(trial["batch"]):
-            if len(batch) < trial["batch"]:
+    for _ in range(config.horizon):
+        for batch in torch.randperm(len(pixels), generator=order).split(config.batch):
+            if len(batch) < config.batch:
                 continue
             loss = (model(pixels[batch]) - pixels[batch]).square().mean()
-            if trial["coefficient"]:
-                loss = loss + trial["coefficient"] * el.DenseEntropyLoss(1.0, trial["form"], trial["eps"])(
-                    model[0].weight
-                )
+            if config.coefficient:
+                entropy = el.DenseEntropyLoss(config.coefficient, config.form, config.eps)
+                loss = loss + entropy(model[0].weight)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -102,9 +95,9 @@ def test_coefficients_of_a_seed_share_their_start_and_seeds_do_not():
 def test_divergence_is_an_outcome(tmp_path):
     trials = digits_trials(coefficients=(0.0, 1e-3), seeds=(0,), rate=1e38)
     store = Store(tmp_path)
-    run(trials, autoencoder.train_stack, store, autoencoder.stack_by, autoencoder.scope, progress=False)
-    outcomes = autoencoder.outcomes(store)
-    assert outcomes.diverged.any() and not outcomes.stopping_epoch.isna().any()
+    run(AUTOENCODER, trials, store)
+    found = AUTOENCODER.summarised(store)
+    assert found.diverged.any() and not found.stopping_epoch.isna().any()
     assert store.validate() == []
 
 
@@ -116,27 +109,28 @@ def test_run_skips_what_has_a_record_and_stacks_only_the_rest(tmp_path):
         return autoencoder.train_stack(stack, device, tick)
 
     first, every = digits_trials(horizon=1, seeds=(0,)), digits_trials(horizon=1)
-    arguments = (remember, store, autoencoder.stack_by, autoencoder.scope)
-    assert run(first, *arguments, progress=False) == 3
-    assert run(every, *arguments, progress=False) == 3
-    assert run(every, *arguments, progress=False) == 0
+    experiment = replace(AUTOENCODER, train=remember)
+    assert run(experiment, first, store) == 3
+    assert run(experiment, every, store) == 3
+    assert run(experiment, every, store) == 0
     assert trained[1] == [trial.id for trial in every if trial.seed == 1]
     assert store.finished("autoencoder") == {trial.id for trial in every}
 
 
 KILLED = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
-from tests.test_sweep import digits_trials
-from entropy_lib.experiments import autoencoder
-from entropy_lib.sweep.run import run
-from entropy_lib.sweep.store import Store
+from tests.helpers import digits_trials
+from replication.experiments.autoencoder.experiment import AUTOENCODER
+from replication.sweep.run import run
+from replication.sweep.store import Store
 def slowly(stack, device, tick):
-    Path(sys.argv[1], "log").open("a").write(f"{stack[0]['latent']}\\n")
+    Path(sys.argv[1], "log").open("a").write(f"{stack[0].config.latent}\\n")
     time.sleep(1.0)
-    return autoencoder.train_stack(stack, device, tick)
+    return AUTOENCODER.train(stack, device, tick)
 trials = [trial for latent in (4, 5, 6) for trial in digits_trials(horizon=1, seeds=(0,), latent=latent)]
-run(trials, slowly, Store(sys.argv[1]), autoencoder.stack_by, autoencoder.scope, progress=False)
+run(replace(AUTOENCODER, train=slowly), trials, Store(sys.argv[1]))
 """
 
 
@@ -165,25 +159,43 @@ def test_identity_changes_with_everything_that_changes_the_meaning():
         {**described, "seed": 7}, {**described, "protocol": 2}, {**described, "fingerprint": "x"},
         {**described, "config": {**described["config"], "batch": 64}},
     ]  # fmt: skip
-    ids = {base.id}
-    for each in changed:
-        config = each.pop("config")
-        ids.add(Trial.of(**each, **config).id)
-    assert len(ids) == 5
-    again = Trial.of(**{k: v for k, v in described.items() if k != "config"}, **described["config"])
-    assert again == base and again.id == base.id
+    assert len({base.id, *map(identity, changed)}) == 5
+    again = Trial(**described | {"config": AUTOENCODER.config.read(described["config"])})
+    assert again == base and again.id == base.id == identity(described)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_committed_trial_is_rebuilt_with_its_identity(name):
+    """From the typed configuration, whatever shape the code around it takes."""
+    experiment, seen = EXPERIMENTS[name], 0
+    for path in store_for("paper").files(name):
+        for kept in json.loads(pq.read_schema(path).metadata[b"entropy_lib"])["trials"]:
+            rest = {field: kept[field] for field in ("experiment", "protocol", "data", "fingerprint", "seed")}
+            trial = Trial(**rest, config=experiment.config.read(kept["config"]))
+            assert trial.id == kept["trial"] and trial.config.stored() == kept["config"]
+            seen += 1
+    # As many as were committed before the configurations had types, or more.
+    assert seen >= {"autoencoder": 264, "cnn": 200, "flow": 8, "imagenette": 42, "unet": 27}[name]
+
+
+def test_a_configuration_with_another_field_is_refused():
+    stored = digits_trials()[0].config.stored()
+    with pytest.raises(ValueError, match="fields missing or unknown: momentum"):
+        AUTOENCODER.config.read(stored | {"momentum": 0.9})
+    with pytest.raises(ValueError, match="fields missing or unknown: batch"):
+        AUTOENCODER.config.read({name: value for name, value in stored.items() if name != "batch"})
 
 
 def test_stacks_keep_order_and_lose_nothing():
     trials = digits_trials(latent=4) + digits_trials(latent=5)
-    groups = stacks(trials, lambda trial: trial["latent"])
+    groups = stacks(trials, lambda trial: trial.config.latent)
     assert [len(group) for group in groups] == [6, 6] and sum(groups, []) == trials
 
 
 def small_store(root) -> tuple[Store, list[Trial]]:
     store, trials = Store(root), digits_trials(horizon=1, seeds=(0,))
     curves = pd.DataFrame({"trial": [t.id for t in trials for _ in (0, 1)], "epoch": [0, 1] * 3, "loss": range(6)})
-    store.write(trials, StackResult(curves, {"a": np.arange(3)}), [("quick", "digits")] * 3, PROVENANCE)
+    store.write(trials, StackResult(curves, {"a": np.arange(3)}), [Scope("quick", "digits")] * 3, PROVENANCE)
     return store, trials
 
 
@@ -195,7 +207,8 @@ def test_store_gives_back_what_was_written(tmp_path):
     assert store.curves("autoencoder").loss.tolist() == list(range(6))
     assert store.artefacts(table.file[0], "autoencoder")["a"].tolist() == [0, 1, 2]
     assert store.validate() == []
-    assert Store(tmp_path / "none").trials("autoencoder").empty
+    none = AUTOENCODER.summarised(Store(tmp_path / "none"))
+    assert none.empty and {"trial", "latent", "coefficient", "test_mse", "source", "file"} <= set(none)
 
 
 def _rewrite(path, change):
@@ -252,7 +265,7 @@ def test_large_artefacts_are_refused(tmp_path):
     curves = store.curves("autoencoder")
     store.files("autoencoder")[0].unlink()
     with pytest.raises(InvalidRecord, match="more than 1,000,000"):
-        store.write(trials, StackResult(curves, {"a": np.zeros(200_000)}), [("quick", "")] * 3, PROVENANCE)
+        store.write(trials, StackResult(curves, {"a": np.zeros(200_000)}), [Scope("quick")] * 3, PROVENANCE)
 
 
 def brute_force_stop(values, patience, margin):
@@ -285,7 +298,7 @@ def test_early_stopping_with_a_relative_tolerance_and_nan():
 
 def test_outcomes_apply_the_rule_to_the_stored_curve(tmp_path):
     trials, store = digits_trials(horizon=12, rate=0.05), Store(tmp_path)
-    run(trials, autoencoder.train_stack, store, autoencoder.stack_by, autoencoder.scope, progress=False)
+    run(AUTOENCODER, trials, store)
     curves = store.curves("autoencoder")
     rule = EarlyStopping(2)
     for row in autoencoder.outcomes(store, rule).itertuples():
@@ -293,7 +306,9 @@ def test_outcomes_apply_the_rule_to_the_stored_curve(tmp_path):
         stop = rule(curve.validation_mse[1:].to_numpy())
         assert (row.stopping_epoch, row.best_epoch, row.censored) == (stop.epoch, stop.best_epoch, stop.censored)
         assert row.test_mse == curve.test_mse[stop.epoch] and row.best_test_mse == curve.test_mse[stop.best_epoch]
-        unguided = curves[curves.trial == next(t.id for t in trials if t.seed == row.seed and t["coefficient"] == 0)]
+        unguided = curves[
+            curves.trial == next(t.id for t in trials if t.seed == row.seed and t.config.coefficient == 0)
+        ]
         target = unguided.set_index("epoch").test_mse[autoencoder.QUALITY_EPOCH]
         reached = curve.index[curve.test_mse <= target]
         assert row.epochs_to_quality == (reached[0] if len(reached) else 13)
@@ -303,11 +318,11 @@ def test_outcomes_apply_the_rule_to_the_stored_curve(tmp_path):
 
 def test_grid_refuses_what_it_does_not_know():
     with pytest.raises(KeyError, match="quick, laptop, paper"):
-        autoencoder.grid("huge")
+        AUTOENCODER.grid("huge")
     with pytest.raises(KeyError, match="no runs on 'mnist'; it has digits"):
-        autoencoder.grid("quick", "mnist")
-    with pytest.raises(KeyError, match="batch, rate, init, form, eps"):
-        autoencoder.Plan("digits", (4,), 1, protocol={"batchsize": 3}).trials()
+        AUTOENCODER.grid("quick", "mnist")
+    with pytest.raises(KeyError, match="no field 'batchsize'; its fields are .*batch, rate, init, form, eps"):
+        AUTOENCODER.trials(Plan.of("digits", [0], latent=4, coefficient=0.0, horizon=1, batchsize=3))
     with pytest.raises(ValueError, match="'torch', 'glorot' or 'orthogonal GAIN'"):
         train(digits_trials(init="he", horizon=1))
     with pytest.raises(ValueError, match="log, reciprocal, live, gram, decay"):
@@ -315,12 +330,37 @@ def test_grid_refuses_what_it_does_not_know():
 
 
 def test_grid_has_every_trial_once_and_seeds_widen_it():
-    trials = autoencoder.grid("quick", seeds=2)
-    assert len(set(trials)) == len(trials) == 3 * 2 * 7 and set(autoencoder.grid("quick")) > set(trials)
+    trials = AUTOENCODER.grid("quick", seeds=2)
+    assert len(set(trials)) == len(trials) == 3 * 2 * 7 and set(AUTOENCODER.grid("quick")) > set(trials)
+
+
+def test_an_unguided_network_is_trained_once_whatever_stands_beside_it():
+    part = Plan.of("digits", [0], latent=4, coefficient=[0.0, 0.1], horizon=1, form=["log", "reciprocal"])
+    trials = AUTOENCODER.trials(part, part.but(eps=0.5))
+    assert [trial.config.coefficient for trial in trials].count(0.0) == 1 and len(trials) == 5
+
+
+@given(st.integers(1, 4), st.integers(1, 3))
+def test_comparisons_find_each_guided_network_its_partner_and_copy_none(forms, batches):
+    cells = [(batch, seed) for batch in range(batches + 1) for seed in (0, 1, 2)]
+    rows = [{"coefficient": 0.0, "batch": batch, "seed": seed} for batch, seed in cells]
+    rows += [
+        {"coefficient": c, "form": f"form {form}", "batch": batch, "seed": seed}
+        for batch, seed in cells
+        if batch < batches and seed < 2
+        for form in range(forms)
+        for c in (0.1, 1.0)
+    ]
+    rows = [row | {"data": "mnist", "latent": 4} for row in rows]
+    table = outcomes(AUTOENCODER, rows)
+    found = AUTOENCODER.compared(table, form="form 0")
+    assert not found.trial.duplicated().any() and set(found.form) == {"form 0", "log"}
+    assert (found[found.coefficient != 0].batch.value_counts() == 4).all()
+    assert (found[found.coefficient == 0].batch.value_counts() == 3).all() and set(found.batch) == set(range(batches))
 
 
 def test_orthogonal_weights_have_orthonormal_rows_times_the_gain():
-    weight, _, weight_out, _ = autoencoder.initial_network("orthogonal 2", 6, 64, seed=0)
+    weight, _, weight_out, _ = autoencoder.initial_network(Init("orthogonal", 2.0), 6, 64, seed=0)
     torch.testing.assert_close(weight @ weight.T, 4 * torch.eye(6))
     torch.testing.assert_close(weight_out.T @ weight_out, 4 * torch.eye(6))
 
@@ -347,19 +387,18 @@ def test_processes_train_what_one_process_trains(tmp_path):
     trials = digits_trials(seeds=(0, 1, 2))
     for workers in (1, 2):
         store = Store(tmp_path / str(workers))
-        arguments = (autoencoder.train_stack, store, one_stack_a_seed, autoencoder.scope)
-        assert run(trials, *arguments, progress=False, workers=workers) == 9
+        assert run(replace(AUTOENCODER, stack_by=one_stack_a_seed), trials, store, replace(QUIET, workers=workers)) == 9
         assert store.validate() == [] and set(store.trials("autoencoder").threads) == {1}
     pd.testing.assert_frame_equal(curves_of(tmp_path / "1"), curves_of(tmp_path / "2"), rtol=1e-5)
 
 
 def test_a_dead_process_is_reported_and_finished_stacks_are_kept(tmp_path):
     trials, store = digits_trials(horizon=1, seeds=(0, 2, 1)), Store(tmp_path)
-    arguments = (functools.partial(dies_once, tmp_path), store, one_stack_a_seed, autoencoder.scope)
+    experiment = replace(AUTOENCODER, train=functools.partial(dies_once, tmp_path), stack_by=one_stack_a_seed)
     with pytest.raises(RuntimeError, match="run the command again"):
-        run(trials, *arguments, progress=False, workers=2)
+        run(experiment, trials, store, replace(QUIET, workers=2))
     kept = len(store.finished("autoencoder"))
-    assert run(trials, *arguments, progress=False, workers=2) == 9 - kept
+    assert run(experiment, trials, store, replace(QUIET, workers=2)) == 9 - kept
     assert store.finished("autoencoder") == {trial.id for trial in trials} and store.validate() == []
 
 
@@ -371,11 +410,11 @@ def sleeps(folder, stack, device, tick):
 SLEEPING = """
 import functools, sys
 from pathlib import Path
-from tests.test_sweep import autoencoder, digits_trials, one_stack_a_seed, run, sleeps, Store
+from tests.test_sweep import *
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    run(digits_trials(), functools.partial(sleeps, folder), Store(folder), one_stack_a_seed, autoencoder.scope,
-        progress=False, workers=2)
+    experiment = replace(AUTOENCODER, train=functools.partial(sleeps, folder), stack_by=one_stack_a_seed)
+    run(experiment, digits_trials(), Store(folder), replace(QUIET, workers=2))
 """
 
 
@@ -402,40 +441,35 @@ def test_dask_loses_and_doubles_no_trial_when_a_worker_is_killed(tmp_path):
     from distributed import LocalCluster
 
     trials, store = digits_trials(seeds=(0, 1, 2, 3)), Store(tmp_path)
-    arguments = (functools.partial(dies_once, tmp_path), store, one_stack_a_seed, autoencoder.scope)
+    experiment = replace(AUTOENCODER, train=functools.partial(dies_once, tmp_path), stack_by=one_stack_a_seed)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        assert run(trials, *arguments, progress=False, cluster=cluster.scheduler_address) == 12
+        assert run(experiment, trials, store, replace(QUIET, cluster=cluster.scheduler_address)) == 12
     assert (tmp_path / "died").exists()
     assert store.finished("autoencoder") == {trial.id for trial in trials}
     assert len(store.files("autoencoder")) == 4 and store.validate() == []
-    run(trials, autoencoder.train_stack, Store(tmp_path / "here"), one_stack_a_seed, autoencoder.scope, progress=False)
+    run(replace(AUTOENCODER, stack_by=one_stack_a_seed), trials, Store(tmp_path / "here"))
     pd.testing.assert_frame_equal(curves_of(tmp_path), curves_of(tmp_path / "here"), rtol=1e-5)
 
 
 def test_a_silent_scheduler_is_named(tmp_path):
-    arguments = (autoencoder.train_stack, Store(tmp_path), autoencoder.stack_by, autoencoder.scope)
     with pytest.raises(RuntimeError, match="no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
-        run(digits_trials(), *arguments, progress=False, cluster="tcp://127.0.0.1:9")
+        run(AUTOENCODER, digits_trials(), Store(tmp_path), replace(QUIET, cluster="tcp://127.0.0.1:9"))
 
 
 def test_the_bar_counts_a_restarted_stack_once(capsys):
-    from entropy_lib.sweep.run import _Progress
-
     groups = stacks(digits_trials(), lambda trial: trial.seed)
-    with _Progress(groups, wanted=9, shown=True) as bar:
+    with Progress(groups, wanted=9, shown=True) as bar:
         for number in (0, 0, 0, 0, 0, 1):
             bar.tick(number)
         bar.finish(0)
         bar.finish(1)
-        assert bar._bar.n == sum(trial["horizon"] for trial in digits_trials())
+        assert bar.bar.n == sum(trial.config.horizon for trial in digits_trials())
     assert "9 of 9 trials" in capsys.readouterr().err
 
 
 def test_a_trial_for_other_data_is_refused():
-    described = digits_trials()[0].describe() | {"fingerprint": "0" * 16}
-    config = described.pop("config")
     with pytest.raises(ValueError, match="another version of the data"):
-        train([Trial.of(**described, **config)])
+        train([replace(digits_trials()[0], fingerprint="0" * 16)])
 
 
 PENALTIES = {
@@ -447,18 +481,18 @@ PENALTIES = {
 }
 
 
-@pytest.mark.parametrize("form", autoencoder.FORMS)
+@pytest.mark.parametrize("form", autoencoder.PENALTIES)
 def test_every_penalty_has_the_gradient_of_its_formula(form):
     trials = digits_trials(form=form, latent=12, seeds=(0,))
     train = load("digits").flat("train", dtype=torch.float64)
-    guidance = autoencoder._Guidance(trials, train)
+    guidance = autoencoder.EntropyTerm(trials, train)
     weight = torch.randn(3, 12, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) / 8
     weight.grad = torch.zeros_like(weight)
     guidance.backward(weight)
     for i, trial in enumerate(trials):
         alone = weight[i].clone().requires_grad_()
         expected = torch.autograd.grad(PENALTIES[form](alone, train), alone)[0]
-        torch.testing.assert_close(weight.grad[i], trial["coefficient"] * expected, rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(weight.grad[i], trial.config.coefficient * expected, rtol=1e-8, atol=1e-12)
 
 
 @settings(deadline=None)
@@ -475,20 +509,3 @@ def test_inverse_of_a_singular_matrix_is_not_finite():
     matrix = torch.stack([torch.zeros(3, 3), torch.eye(3)])
     found = inverse(matrix)
     assert not found[0].isfinite().any() and torch.equal(found[1], torch.eye(3))
-
-
-def test_an_unguided_network_stands_beside_every_placement_that_shares_its_settings():
-    from entropy_lib.experiments import plans
-
-    rows = [
-        ("a", 0.0, "none", 1),
-        ("b", 0.1, "first", 1),
-        ("c", 0.1, "all", 1),
-        ("d", 0.0, "none", 2),
-        ("e", 1.0, "all", 3),
-    ]
-    table = pd.DataFrame(rows, columns=["trial", "coefficient", "layers", "batch"])
-    found = plans.with_partners(table, ["layers"], ["batch"])
-    assert sorted(zip(found.trial, found.layers, strict=True)) == [
-        ("a", "all"), ("a", "first"), ("b", "first"), ("c", "all"), ("d", "none"), ("e", "all"),
-    ]  # fmt: skip

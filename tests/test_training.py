@@ -7,23 +7,29 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from entropy_lib.data import import_torchvision
-from entropy_lib.experiments import imagenette, imagenette_analysis
-from entropy_lib.models import convolutions, network
-from entropy_lib.sweep.run import run
-from entropy_lib.sweep.store import Store
+from entropy_lib import EntropyGuidance, select_layers
+from replication.experiments.experiment import Plan
+from replication.experiments.flow.experiment import FLOW, TRAINED
+from replication.experiments.flow.tables import means
+from replication.experiments.flow.tables import network as networks_flow
+from replication.experiments.imagenette import experiment as imagenette
+from replication.experiments.imagenette import tables
+from replication.experiments.imagenette.experiment import IMAGENETTE
+from replication.experiments.registry import store_for
+from replication.networks.vgg_resnet import ARCHITECTURES, convolution_names, convolutions, network, skeleton
+from replication.sweep.run import run
+from replication.sweep.store import Store
+from replication.vision import import_torchvision
+from tests.helpers import outcomes
+
+pytestmark = pytest.mark.usefixtures("cache")
 
 DRAWN = {"image": 32, "width": 1 / 16, "precision": "float32", "batch": 120}
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENTROPY_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def trials(*coefficients, architecture="vgg16", layers="[1]", horizon=2, **protocol):
-    return imagenette.Plan("shapes", architecture, (layers,), 1, horizon, coefficients, DRAWN | protocol).trials()
+    shared = {"architecture": architecture, "layers": layers, "horizon": horizon} | DRAWN | protocol
+    return IMAGENETTE.trials(Plan.of("shapes", [0], coefficient=list(coefficients), **shared))
 
 
 def train(trial, tick=lambda: None):
@@ -51,21 +57,25 @@ def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_happened(strategy, cac
 
 def test_a_checkpoint_of_other_code_is_not_taken_up(cache):
     (trial,) = trials(0.0)
-    training = imagenette._training(trial, "cpu")
-    training._keep([{"train_loss": -1.0}])
-    state = torch.load(training.checkpoint, weights_only=False)
-    torch.save(state | {"source": "older"}, training.checkpoint)
-    assert train(trial).train_loss.min() > 0
+
+    def cut() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(trial, cut)
+    (kept,) = (cache / "checkpoints").iterdir()
+    torch.save(torch.load(kept, weights_only=False) | {"source": "older"}, kept)
+    ticks = []
+    train(trial, lambda: ticks.append(1))
+    assert len(ticks) == 2
 
 
 def test_the_loop_is_plain_training_with_the_loss_added():
     """One epoch as a user would write it, with the public guidance, gives the recorded curve."""
-    from entropy_lib import EntropyGuidance
-
     (trial,) = trials(1e-3, layers="[1,2]", horizon=1, rate=0.02, momentum=0.9)
-    training = imagenette._training(trial, "cpu")
+    training = imagenette.training_of(trial, "cpu")
     model = network("vgg16", 6, 32, 1 / 16, seed=0)
-    guidance = EntropyGuidance(model, conv={"features.0": 1e-3, "features.2": 1e-3}, form="reciprocal")
+    guidance = EntropyGuidance(model, {"features.0": 1e-3, "features.2": 1e-3}, form="reciprocal")
     optimiser = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     images, labels = training.splits["train"]
     images = (images.movedim(-1, 1) - 0.5) * 4
@@ -88,17 +98,17 @@ def test_a_loss_that_is_no_number_ends_the_training_and_is_an_outcome(tmp_path):
     ticks = []
     assert np.isnan(train(stack[1], lambda: ticks.append(1)).train_loss[1:]).all() and len(ticks) == 1
     store = Store(tmp_path / "records")
-    run(stack, imagenette.train_stack, store, imagenette.stack_by, imagenette.scope, progress=False)
+    run(IMAGENETTE, stack, store)
     assert store.validate() == []
-    found = imagenette.outcomes(store).set_index("coefficient")
+    found = IMAGENETTE.summarised(store).set_index("coefficient")
     assert found.diverged.to_dict() == {0.0: False, 1e38: True}
-    assert set(found.layers) == {"[1]"} and set(found.cell) == {"vgg16 [1]"}
+    assert found.cell.to_dict() == {0.0: "vgg16 none", 1e38: "vgg16 [1]"}
 
 
 @pytest.mark.parametrize(("horizon", "rate"), [(10, 1e-7), (11, 1e-8)])
 def test_the_rate_falls_tenfold_after_ten_epochs_without_a_gain(horizon, rate):
     (trial,) = trials(0.0, horizon=horizon, rate=1e-7)  # too small a step to gain anything after the first epoch
-    training = imagenette._training(trial, "cpu")
+    training = imagenette.training_of(trial, "cpu")
     assert training.train(lambda: None).validation_accuracy.nunique() == 1
     assert training.optimiser.param_groups[0]["lr"] == pytest.approx(rate)
 
@@ -135,6 +145,15 @@ def test_placements():
     empirical = imagenette.placement("resnet50", "empirical")
     assert 1 <= len(empirical) < 20 and set(empirical) <= set(convolutions(network("resnet50", 10, 32, 0.125)))
     assert imagenette.placement("resnet50", "none") == []
+    with pytest.raises(KeyError, match="vgg16, resnet50"):
+        convolution_names("alexnet")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_names_and_placements_are_those_of_torchvision_and_of_the_records(architecture):
+    assert convolution_names(architecture) == list(convolutions(skeleton(architecture)))
+    rows = networks_flow(FLOW.summarised(store_for("paper")), architecture, TRAINED)
+    assert imagenette.EMPIRICAL[architecture] == select_layers(means(rows))
 
 
 def test_the_skip_connections_set_out_behind_the_layers_before_them():
@@ -185,32 +204,32 @@ def test_refusals():
     with pytest.raises(ValueError, match="need 32 pixels or more, got 16"):
         network("vgg16", 10, 16)
     with pytest.raises(KeyError, match="quick, laptop, paper"):
-        imagenette.grid("huge")
+        IMAGENETTE.grid("huge")
 
 
 def accuracies(runs: dict[tuple[str, float], list[float]]) -> pd.DataFrame:
     """Outcomes of networks on photographs, a seed for each accuracy; NaN marks a network that diverged."""
     rows = [
-        {"cell": f"vgg16 {layers}", "architecture": "vgg16", "strategy": "none", "layers": layers,
-         "coefficient": c, "test_accuracy": accuracy, "diverged": np.isnan(accuracy), "trial": f"{layers}{c}{seed}"}
+        {"cell": f"vgg16 {layers}", "architecture": "vgg16", "data": "imagenette", "layers": layers, "seed": seed,
+         "coefficient": c, "test_accuracy": accuracy, "diverged": np.isnan(accuracy), "horizon": 20}
         for (layers, c), found in runs.items() for seed, accuracy in enumerate(found)
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    return outcomes(IMAGENETTE, rows)
 
 
 def test_diverged_networks_are_counted_and_left_out_of_means():
     nan = float("nan")
     table = accuracies({("[1]", 0.0): [0.5, 0.6], ("[1]", 0.1): [0.7, 0.9], ("[1]", 1.0): [0.8, nan]})
-    row = imagenette_analysis.summary(table).iloc[0]
+    row = tables.summary(table).iloc[0]
     assert (row["guided runs"], row.diverged, row["from λ"]) == (4, 1, 1.0)
     assert row["lowest"] == row["highest"] == pytest.approx(0.8) and row["λ = 0"] == pytest.approx(0.55)
-    cells = imagenette_analysis.table_2(table).set_index(["network", "strategy", "layers"]).loc[("VGG", "none", "[1]")]
+    cells = tables.table_2(table).set_index(["network", "strategy", "layers"]).loc[("VGG", "none", "[1]")]
     ours = [cells[f"λ = {c:g}"].split("<br>")[1] for c in (0, 0.01, 0.1, 1)]
-    assert ours == ["0.550 (2)", imagenette_analysis.NOT_RUN, "0.800 (2)", "0.800 (1), 1 diverged"]
-    assert imagenette_analysis.noise(table)["standard deviation"].iloc[0] == pytest.approx(0.1 / 2**0.5)
+    assert ours == ["0.550 (2)", tables.NOT_RUN, "0.800 (2)", "0.800 (1), 1 diverged"]
+    assert tables.noise(table)["standard deviation"].iloc[0] == pytest.approx(0.1 / 2**0.5)
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])
 def test_expected_best_of_several_against_draws(count):
     drawn = np.random.default_rng(0).standard_normal((100_000, count)).max(1)
-    assert imagenette_analysis.best_of(count) == pytest.approx(drawn.mean(), abs=4 * drawn.std() / len(drawn) ** 0.5)
+    assert tables.best_of(count) == pytest.approx(drawn.mean(), abs=4 * drawn.std() / len(drawn) ** 0.5)

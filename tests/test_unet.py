@@ -11,27 +11,30 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 from torch import nn
 
-from entropy_lib import data
-from entropy_lib.evidence.claims import decide, load_claims
-from entropy_lib.experiments import flow, unet
-from entropy_lib.experiments import unet_analysis as analysis
-from entropy_lib.experiments.imagenette import placement
-from entropy_lib.models import UNet, convolutions, skeleton
-from entropy_lib.sweep.run import run
-from entropy_lib.sweep.store import Store
+from replication.data.coco import credits
+from replication.data.dataset import MissingData
+from replication.data.registry import load
+from replication.experiments.experiment import Plan
+from replication.experiments.flow.experiment import FLOW, TRAINED, FlowConfig
+from replication.experiments.imagenette.experiment import placement
+from replication.experiments.unet import experiment as unet
+from replication.experiments.unet import tables
+from replication.experiments.unet.experiment import UNET, read_layers, write_layers
+from replication.networks.unet import UNet
+from replication.networks.vgg_resnet import convolution_names, convolutions
+from replication.sweep.run import run
+from replication.sweep.store import StackResult, Store
+from replication.sweep.trial import Scope, Trial
+from replication.verdicts.claim import load_claims
+from tests.helpers import PROVENANCE
 
-PROVENANCE = dict.fromkeys(("library", "source", "python", "torch", "device", "started"), "")
-PROVENANCE |= {"threads": 1, "wall_seconds": 1.0}
+pytestmark = pytest.mark.usefixtures("cache")
 SMALL = {"image": 32, "channels": 2, "precision": "float32", "batch": 120}
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENTROPY_CACHE", str(tmp_path / "cache"))
-
-
 def trials(*coefficients, layers=unet.FED_UP, horizon=2, **protocol):
-    return unet.Plan("shapes", layers, 1, horizon, coefficients, SMALL | protocol).trials()
+    shared = {"layers": layers, "horizon": horizon} | SMALL | protocol
+    return UNET.trials(Plan.of("shapes", [0], coefficient=list(coefficients), **shared))
 
 
 def test_the_numbers_of_fig_9_are_those_of_the_convolutions_in_keras_list():
@@ -42,7 +45,7 @@ def test_the_numbers_of_fig_9_are_those_of_the_convolutions_in_keras_list():
     assert before_doublings == [19, 24, 29, 34]
     model = UNet(2)
     assert set(unet.LAYERS.values()) == set(convolutions(model))
-    shapes = [kernel.shape[:2] for kernel in unet.guided(model, unet.FED_UP)]
+    shapes = [convolutions(model)[unet.LAYERS[number]].weight.shape[:2] for number in unet.FED_UP]
     assert shapes == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
 
 
@@ -82,13 +85,14 @@ def test_scores_are_those_of_scikit_learn():
 
 
 def test_a_record_keeps_curves_masks_and_the_flow_before_and_after(tmp_path):
-    store, stack = Store(tmp_path / "records"), [*trials(0.0, 0.1), *trials(0.1, layers="2")]
-    run(stack, unet.train_stack, store, unet.stack_by, unet.scope, progress=False)
+    store, stack = Store(tmp_path / "records"), [*trials(0.0, 0.1), *trials(0.1, layers=(2,))]
+    run(UNET, stack, store)
     assert store.validate() == []
-    table = unet.outcomes(store)
+    table = UNET.summarised(store)
     assert sorted(zip(table.coefficient, table.layers, strict=True)) == [
-        (0.0, "19,24,29,34,39"), (0.0, "2"), (0.1, "19,24,29,34,39"), (0.1, "2"),
+        (0.0, "none"), (0.1, "19,24,29,34,39"), (0.1, "2"),
     ]  # fmt: skip
+    assert sorted(UNET.compared(table, layers="2").coefficient) == [0.0, 0.1]
     assert (table.stopping_epoch == 2).all() and table.censored.all() and not table.diverged.any()
     assert (table.test_pooled_iou == table.test_intersection / table.test_union).all()
     assert (table.training_seconds > 0).all()
@@ -103,25 +107,22 @@ def test_a_record_keeps_curves_masks_and_the_flow_before_and_after(tmp_path):
 
 def test_the_rule_of_stopping_is_the_papers(tmp_path, monkeypatch):
     """A gain of less than 0.01 does not count; after ten epochs without one the run is stopped."""
-    from entropy_lib.sweep.store import StackResult
-
     (trial,) = trials(0.0, horizon=14)
     curve = unet.train_stack([trials(0.0)[0]], "cpu", lambda: None).curves
     rows = curve.iloc[[0] * 15].assign(trial=trial.id, epoch=range(15), seconds=1.0)
     rows["validation_loss"] = [1.0, 0.30, 0.20, *(0.195 - 0.0005 * k for k in range(12))]
     rows["test_accuracy"] = np.arange(15) / 100
     store = Store(tmp_path / "made")
-    store.write([trial], StackResult(rows), [("quick", "")], PROVENANCE)
+    store.write([trial], StackResult(rows), [Scope("quick")], PROVENANCE)
     row = unet.outcomes(store).iloc[0]
     assert (row.stopping_epoch, row.censored, row.training_seconds) == (12, False, 12.0)
     assert row.test_accuracy == 0.12 and unet.outcomes(store, epoch=5).test_accuracy[0] == 0.05
 
 
 @pytest.fixture
-def coco(tmp_path, monkeypatch):
+def coco(data_folder):
     """Ten photographs to train on and two to test on, with rectangles, a triangle and a crowd as annotations."""
-    monkeypatch.setenv("ENTROPY_DATA", str(tmp_path / "data"))
-    root = tmp_path / "data" / "coco-mini"
+    root = data_folder / "coco-mini"
     (root / "annotations").mkdir(parents=True)
     for part, count in (("train2017", 10), ("val2017", 2)):
         (root / part).mkdir()
@@ -136,15 +137,13 @@ def coco(tmp_path, monkeypatch):
             objects += [{"id": 10 * k + number, **rest, **row} for number, row in enumerate(rows)]
         listed = {"images": about, "annotations": objects, "categories": [{"id": 1, "name": "thing"}]}
         (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(listed))
-    data._loaded.cache_clear()
-    yield root
-    data._loaded.cache_clear()
+    return root
 
 
 def test_masks_of_coco_are_the_union_of_pycocotools_own(coco):
     from pycocotools.coco import COCO
 
-    found = data.load("coco", side=48)
+    found = load("coco", side=48)
     assert {split: len(images) for split, images in found.images.items()} == {"train": 9, "validation": 1, "test": 2}
     tool = COCO(coco / "annotations" / "instances_val2017.json")
     expected = np.zeros((48, 48), bool)
@@ -153,29 +152,29 @@ def test_masks_of_coco_are_the_union_of_pycocotools_own(coco):
     np.testing.assert_array_equal(found.masks["test"][0].numpy(), expected)
     # By hand: two rectangles that overlap in 10 x 10, and half of a third, less or more its edge.
     assert abs(int(expected.sum()) - (16 * 32 + 30 * 10 - 100 + 80)) <= 12
-    small = data.load("coco", side=24).masks["test"][0].float().mean()
+    small = load("coco", side=24).masks["test"][0].float().mean()
     assert float(small) == pytest.approx(expected.mean(), abs=0.02)
     assert found.images["test"][1, 0].float().mean() == pytest.approx(2, abs=1)
 
 
 def test_an_incomplete_or_damaged_coco_is_named(coco):
     (coco / "train2017" / f"{3:012}.jpg").unlink()
-    with pytest.raises(data.MissingData, match=r"1 of 10 photographs are missing, such as .*3\.jpg; unpack COCO"):
-        data.load("coco", side=48)
+    with pytest.raises(MissingData, match=r"1 of 10 photographs are missing, such as .*3\.jpg; unpack COCO"):
+        load("coco", side=48)
     (coco / "annotations" / "instances_train2017.json").write_text("{")
     with pytest.raises(ValueError, match=r"instances_train2017\.json is damaged or holds no annotations"):
-        data.load("coco", side=48)
+        load("coco", side=48)
     (coco / "annotations" / "instances_train2017.json").unlink()
-    with pytest.raises(data.MissingData, match="COCO is not in .*https://cocodataset.org"):
-        data.load("coco", side=48)
+    with pytest.raises(MissingData, match="COCO is not in .*https://cocodataset.org"):
+        load("coco", side=48)
 
 
 def test_refusals():
     with pytest.raises(ValueError, match="layer '4' is no convolution of Fig. 9; its numbers are 2, 3, 6"):
-        unet.guided(UNet(2), "3,4")
+        read_layers("3,4")
     with pytest.raises(KeyError, match="quick, laptop, paper"):
-        unet.grid("huge")
-    assert unet.guided(UNet(2), "none") == []
+        UNET.grid("huge")
+    assert read_layers("none") == () and write_layers(()) == "none" and read_layers(write_layers((2, 39))) == (2, 39)
 
 
 ORDER = np.linspace(-1, 1, len(unet.LAYERS))
@@ -188,10 +187,8 @@ def made_store(tmp_path, first_tap: np.ndarray, data: str = "coco", exact: np.nd
     random = np.random.default_rng(0)
     for seed in range(3):
         for c in (0.0, 1e-3):
-            rest = {"horizon": 1, "coefficient": c, "layers": unet.FED_UP if c else "none"}
-            protocol = unet.PROTOCOL_VARIABLES | {"image": 96, "channels": 16, "batch": 8}
-            protocol |= {} if c else {"form": "none", "eps": 0.0}
-            trial = unet.Trial.of("unet", unet.PROTOCOL, data, "f", seed, **rest, **protocol)
+            rest = {"horizon": 1, "coefficient": c, "layers": unet.FED_UP, "image": 96, "channels": 16, "batch": 8}
+            trial = Trial("unet", UNET.protocol, data, "f", seed, UNET.configured(**rest))
             stack.append(trial)
             boxes = random.normal(0, 0.05, (2, len(unet.LAYERS), 3, len(unet.FIELDS)))
             boxes[:, :, 0, 0] += first_tap
@@ -202,8 +199,8 @@ def made_store(tmp_path, first_tap: np.ndarray, data: str = "coco", exact: np.nd
                 (f"{s}_{m}" for s in ("validation", "test") for m in ("intersection", "union")), 1.0
             )
             rows += [{"trial": trial.id, "epoch": epoch} | values for epoch in (0, 1)]
-    scopes = [("reduced", "few photographs")] * len(stack)
-    store.write(stack, unet.StackResult(pd.DataFrame(rows), artefacts), scopes, PROVENANCE)
+    scopes = [Scope("reduced", "few photographs")] * len(stack)
+    store.write(stack, StackResult(pd.DataFrame(rows), artefacts), scopes, PROVENANCE)
     return store
 
 
@@ -211,21 +208,21 @@ def made_store(tmp_path, first_tap: np.ndarray, data: str = "coco", exact: np.nd
 def test_a_u_is_a_parabola_that_bends_upwards_by_both_measures(tmp_path, layers_of_a_u, status):
     claim = CLAIMS["flow-unet"]
     store = made_store(tmp_path, 2 * ORDER**2 if layers_of_a_u else 2 * ORDER)
-    verdict = decide(claim, store)
+    verdict = claim.test.decide(store)
     assert verdict.status == status and verdict.scope == "reduced (few photographs)"
     assert verdict.effect == pytest.approx(2 if layers_of_a_u else 0, abs=0.1)
-    assert decide(claim, Store(tmp_path / "none")).status == "not tested"
-    table = analysis.table_3(unet.outcomes(store)).set_index("λ")
+    assert claim.test.decide(Store(tmp_path / "none")).status == "not tested"
+    table = tables.table_3(UNET.summarised(store)).set_index("λ")
     assert table.seeds[0.0] == "3" and table.seeds[0.1] == "none" and table.accuracy[1e-3] == 0.5
     assert table.epochs[0.0] == "1.0 (not all stopped)"
-    assert analysis.spread(unet.outcomes(store)).seeds.tolist() == [3, 3]
+    assert tables.spread(UNET.summarised(store)).seeds.tolist() == [3, 3]
 
 
 @pytest.mark.parametrize(("shapes", "status"), [(2 * ORDER, "holds"), (-2 * ORDER, "fails")])
 def test_the_flow_is_the_same_where_two_data_sets_order_the_layers_alike(tmp_path, shapes, status):
     claim = CLAIMS["flow-same-architecture"]
-    assert decide(claim, made_store(tmp_path, 2 * ORDER)).status == "not tested"
-    verdict = decide(claim, made_store(tmp_path, shapes, "shapes"))
+    assert claim.test.decide(made_store(tmp_path, 2 * ORDER)).status == "not tested"
+    verdict = claim.test.decide(made_store(tmp_path, shapes, "shapes"))
     assert verdict.status == status and abs(verdict.effect) > 0.95
 
 
@@ -236,18 +233,19 @@ def test_the_flow_is_consistent_where_the_named_layers_stand_out(tmp_path, first
     """VGG's first two layers, ResNet's before a skip and U-Net's outer ones lie above the others, or below."""
     store = made_store(tmp_path, 2 * first_tap * ORDER**2, exact=2 * exact * ORDER**2)
     claim = CLAIMS["flow-consistent"]
-    assert decide(claim, store).status == "not tested"
+    assert claim.test.decide(store).status == "not tested"
     trials, rows = [], []
     for name, layers in (("vgg16", "[1,2]"), ("resnet50", "pre-skip")):
-        trials.append(flow._trial(flow.TRAINED, "f", 0, name, "", 224))
-        for number, layer in enumerate(convolutions(skeleton(name)), 1):
+        config = FlowConfig(architecture=name, scheme="", image=224, horizon=0)
+        trials.append(Trial("flow", FLOW.protocol, TRAINED, "f", 0, config))
+        for number, layer in enumerate(convolution_names(name), 1):
             above = float(layer in placement(name, layers))
             about = {"trial": trials[-1].id, "epoch": 0, "layer": number, "name": layer, "out": 1, "in": 1, "side": 1}
             for measure, mean in (("tap 1 1", first_tap * above), ("norm", above), ("exact", exact * above)):
                 reading = "layer" if measure == "exact" else "slices"
                 rows.append(about | {"measure": measure, "reading": reading, "mean": mean})
-    store.write(trials, unet.StackResult(pd.DataFrame(rows)), [("reduced", "copies")] * 2, PROVENANCE)
-    verdict = decide(claim, store)
+    store.write(trials, StackResult(pd.DataFrame(rows)), [Scope("reduced", "copies")] * 2, PROVENANCE)
+    verdict = claim.test.decide(store)
     assert verdict.status == status and verdict.scope == "reduced (few photographs), copies"
 
 
@@ -257,4 +255,4 @@ def test_only_photographs_whose_licence_allows_it_are_credited(coco):
     about["images"][0] |= {"license": 3}
     about["images"][1] |= {"license": 4, "flickr_url": "http://example.org/2"}
     listed.write_text(json.dumps(about))
-    assert data.coco_credits(2) == ["", "COCO 2017, photograph 2, http://example.org/2, CC BY 2.0"]
+    assert credits(2) == ["", "COCO 2017, photograph 2, http://example.org/2, CC BY 2.0"]

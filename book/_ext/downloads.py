@@ -1,6 +1,6 @@
 """A line at the end of every chapter with its notebooks, and on the home page with the whole book."""
 
-from entropy_lib.publish import repository
+from replication.pages.publish import repository
 
 
 def _links(app, pagename):

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from entropy_lib.theory._check import checked, checked_size
-from entropy_lib.theory._linalg import log_abs_det
+from entropy_lib.theory.checks import checked, checked_size
+from entropy_lib.theory.linalg import log_abs_det
 
 
 def square_part(weight: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from entropy_lib.theory._check import checked, checked_size
+from entropy_lib.theory.checks import checked, checked_size
 
 
 def complete_dense(weight: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from entropy_lib.theory._check import checked, checked_size
-from entropy_lib.theory._linalg import log_abs_det
+from entropy_lib.theory.checks import checked, checked_size
+from entropy_lib.theory.linalg import log_abs_det
 
 
 def gram_entropy_change(weight: Tensor) -> Tensor:
@@ -200,7 +200,8 @@ def _mahler(kernel: Tensor, points: int) -> Tensor:
     companion = torch.diag(leading.new_ones(degree - 1), -1).repeat(points, 1, 1)
     companion = torch.cat([companion[..., :-1], -(coefficients[:, :-1] / leading)[..., None]], -1)
     roots = torch.linalg.eigvals(companion).abs()
-    return ((leading.abs().log()[:, 0] + roots.clamp(min=1).log().sum(-1)).mean() + scale.log()).to(dtype)
+    measure: Tensor = (leading.abs().log()[:, 0] + roots.clamp(min=1).log().sum(-1)).mean() + scale.log()
+    return measure.to(dtype)
 
 
 def _channels(kernel: Tensor, input_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
@@ -219,4 +220,5 @@ def _log_volume(matrix: Tensor) -> Tensor:
         return log_abs_det(tall)
     # Without Q it takes about half the time, but has no gradient.
     mode = "reduced" if tall.requires_grad else "r"
-    return torch.linalg.qr(tall, mode=mode).R.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+    diagonal: Tensor = torch.linalg.qr(tall, mode=mode).R.diagonal(dim1=-2, dim2=-1)
+    return diagonal.abs().log().sum(-1)

@@ -1,0 +1,189 @@
+"""Kinds of layers: how a layer's weight is read, the amount that the paper's losses act on, and its exact measure.
+
+A new kind of layer is one entry of `KINDS`. Whoever guides or measures a model asks :func:`kind_of` what a module is.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from entropy_lib.theory.change import square_part
+from entropy_lib.theory.exact import circular_conv_entropy_change, gram_entropy_change
+from entropy_lib.theory.linalg import log_abs_det
+
+Form = Literal["log", "reciprocal"]
+Size = tuple[int, int]
+
+
+class Unreadable(ValueError):
+    """A layer has no weight that the formulas could be applied to; the message says why."""
+
+
+# --- Penalties: the summands of the losses, without λ ----------------------------------------------
+
+
+def dense_penalty(weight: Tensor, form: Form, eps: float) -> Tensor:
+    """The summand of Eq. 21 or 24 without λ, `(..., N, d) -> (...)`.
+
+    Unchecked, for training loops in which a diverged weight is an outcome and not an error.
+    """
+    square = square_part(weight)
+    if form == "log":
+        return -log_abs_det(square)
+    with torch.no_grad():
+        singular = log_abs_det(square).isneginf()
+    # At a singular matrix |det| has gradient 0 (rank < k - 1) or a kink with subgradient 0, where
+    # slogdet gives NaN: such matrices are taken out of the graph and keep the value 1/eps.
+    identity = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
+    regular = log_abs_det(torch.where(singular[..., None, None], identity, square))
+    # The bound keeps e^L and its gradient finite; the loss there is 1e-35 and its gradient zero.
+    return torch.where(singular, 1 / eps, 1 / (regular.clamp(max=80).exp() + eps))
+
+
+def conv_penalty(kernel: Tensor, form: Form, eps: float) -> Tensor:
+    """The summand of Eq. 23 or 25 without λ, `(..., p, q) -> (...)`; unchecked, as :func:`dense_penalty`."""
+    first = kernel[..., 0, 0].abs()
+    return -first.log() if form == "log" else 1 / (first + eps)
+
+
+# --- Kinds ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the library knows of a kind of layer.
+
+    Args:
+        name: `dense` or `conv`, as columns and messages say it.
+        shape: of its weight, in the orientation of the output, the filters first.
+        penalty: `(weight, form, eps)` to one number for each filter.
+        neutral: a weight of the same shape at which penalty and gradient are finite, where λ is 0.
+        exact: the layer's measure in nats for each output, or for each pixel and channel of a map of this size.
+    """
+
+    name: str
+    shape: str
+    penalty: Callable[[Tensor, Form, float], Tensor]
+    neutral: Callable[[Tensor], Tensor]
+    exact: Callable[[Tensor, Size, int], float]
+
+    @property
+    def rank(self) -> int:
+        return self.shape.count(",") + 1
+
+
+def _eye(weight: Tensor) -> Tensor:
+    return torch.eye(*weight.shape[-2:], dtype=weight.dtype, device=weight.device)
+
+
+def _dense_exact(weight: Tensor, size: Size, groups: int) -> float:
+    return float(gram_entropy_change(weight)) / min(weight.shape)
+
+
+def conv_exact(kernel: Tensor, input_size: Size, groups: int = 1) -> float:
+    """Circular log-det per pixel and channel of a kernel `(out, in / groups, p, q)`."""
+    blocks = kernel.detach().unflatten(0, (groups, -1))
+    channels = groups * min(blocks.shape[1:3])
+    total = circular_conv_entropy_change(blocks, input_size).sum().item()
+    return total / float(input_size[0] * input_size[1] * channels)
+
+
+DENSE = Kind("dense", "(N, d)", dense_penalty, _eye, _dense_exact)
+CONV = Kind("conv", "(out, in, p, q)", conv_penalty, torch.ones_like, conv_exact)
+
+
+def _as_stored(module: nn.Module, weight: Tensor) -> Tensor:
+    return weight
+
+
+def _outputs_first(module: nn.Module, weight: Tensor) -> Tensor:
+    """A transposed convolution stores `(in, out / groups, p, q)`."""
+    groups: int = module.groups  # type: ignore[assignment]
+    turned: Tensor = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return turned
+
+
+# A module's type, the kind of layer that it is, and how its stored weight is brought to the kind's shape.
+KINDS: Mapping[type[nn.Module], tuple[Kind, Callable[[nn.Module, Tensor], Tensor]]] = {
+    nn.Linear: (DENSE, _as_stored),
+    nn.Conv2d: (CONV, _as_stored),
+    nn.ConvTranspose2d: (CONV, _outputs_first),
+}
+
+# Stacks: one parameter that holds several matrices one below the other. They are named, in their order.
+_RECURRENT = ("weight_ih", "weight_hh")
+STACKS: Mapping[type[nn.Module], tuple[tuple[str, ...], str]] = {
+    nn.LSTM: (_RECURRENT, "ifgo"),
+    nn.LSTMCell: (_RECURRENT, "ifgo"),
+    nn.GRU: (_RECURRENT, "rzn"),
+    nn.GRUCell: (_RECURRENT, "rzn"),
+    nn.MultiheadAttention: (("in_proj_weight",), "qkv"),
+}
+
+_REASONS: Mapping[type[nn.Module], str] = {
+    nn.Embedding: "a lookup table picks rows, it multiplies nothing",
+    nn.EmbeddingBag: "a lookup table picks rows, it multiplies nothing",
+    nn.Bilinear: "its output is not linear in its inputs",
+    nn.Conv1d: "the paper's formula is of 2-D convolutions",
+    nn.Conv3d: "the paper's formula is of 2-D convolutions",
+    nn.ConvTranspose1d: "the paper's formula is of 2-D convolutions",
+    nn.ConvTranspose3d: "the paper's formula is of 2-D convolutions",
+}
+
+
+def stack_of(module: nn.Module, parameter: str) -> str:
+    """The names of the matrices that a parameter stacks, such as `ifgo`; empty for one that stacks none."""
+    for kind, (prefixes, parts) in STACKS.items():
+        if isinstance(module, kind) and parameter.startswith(prefixes):
+            return parts
+    return ""
+
+
+def kind_of(module: nn.Module) -> Kind:
+    """What a module is.
+
+    Raises:
+        Unreadable: no kind of layer that the library knows; the message says why.
+    """
+    for known, (kind, _) in KINDS.items():
+        if isinstance(module, known):
+            return kind
+    raise Unreadable(reason(module))
+
+
+def reason(module: nn.Module) -> str:
+    """Why a module has no entropy change that the library could read."""
+    name = type(module).__name__
+    for known, why in _REASONS.items():
+        if isinstance(module, known):
+            return f"{name}: {why}"
+    for known, (prefixes, parts) in STACKS.items():
+        if isinstance(module, known):
+            named = [key for key, _ in module.named_parameters(recurse=False) if key.startswith(prefixes)]
+            shown = ", ".join(f"{key}[{part}]" for key in named[:2] for part in parts)
+            return f"{name} stacks several matrices in one weight; name one of them: {shown}"
+    if not holds(module, "weight"):
+        return f"{name} has no weight tensor" + (", a quantised one perhaps" if hasattr(module, "weight") else "")
+    return f"{name} is no kind of layer that is known; a parameter of it may be named, such as its .weight"
+
+
+def oriented(module: nn.Module, weight: Tensor) -> Tensor:
+    """A known layer's weight in the shape of its kind."""
+    for known, (_, bring) in KINDS.items():
+        if isinstance(module, known):
+            return bring(module, weight)
+    raise Unreadable(reason(module))
+
+
+def holds(module: nn.Module, parameter: str) -> bool:
+    """Whether a module has a tensor of this name; a weight that is computed is not computed to tell."""
+    return is_parametrised(module, parameter) or isinstance(getattr(module, parameter, None), Tensor)
+
+
+def is_parametrised(module: nn.Module, parameter: str) -> bool:
+    """Whether reading this weight computes it, which may change the module's buffers."""
+    return parametrize.is_parametrized(module, parameter)

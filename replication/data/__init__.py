@@ -1,0 +1,1 @@
+"""Data sets, one module each; `registry` finds them by name."""

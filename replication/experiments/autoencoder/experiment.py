@@ -1,0 +1,452 @@
+"""Dense autoencoders for image compression (Section 5.2, Figs 3-6): grid, training, outcomes.
+
+One hidden layer, sigmoid on hidden and output units, mean squared error, Adam, entropy loss on the
+first weight. What the paper leaves open is a *protocol variable* of the configuration.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from entropy_lib.layers import dense_penalty
+from entropy_lib.theory.change import square_part
+from entropy_lib.theory.exact import gram_entropy_change
+from entropy_lib.theory.linalg import inverse, log_abs_det
+from replication.data.registry import load
+from replication.experiments.experiment import Cells, Experiment, Plan
+from replication.paper import COEFFICIENTS
+from replication.sweep.stopping import EarlyStopping
+from replication.sweep.store import StackResult, Store
+from replication.sweep.trial import Config, Scope, Trial, as_text
+
+PAPER_LATENTS = tuple(range(20, 261, 40))
+# "Effective minima" for the claim of Section 5.2: what the unguided network reaches in this many epochs.
+QUALITY_EPOCH = 5
+
+
+class Init(NamedTuple):
+    """How weights start: `torch` is PyTorch's default, `glorot` Keras'; `orthogonal` has orthonormal weights times
+    the gain."""
+
+    kind: str
+    gain: float | None = None
+
+    @classmethod
+    def read(cls, text: str) -> "Init":
+        kind, _, gain = text.partition(" ")
+        if kind not in ("torch", "glorot", "orthogonal") or (kind == "orthogonal") != bool(gain):
+            raise ValueError(f"init must be 'torch', 'glorot' or 'orthogonal GAIN', got {text!r}")
+        return cls(kind, float(gain) if gain else None)
+
+    def __str__(self) -> str:
+        return self.kind if self.gain is None else f"{self.kind} {self.gain:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig(Config):
+    """One autoencoder."""
+
+    latent: int
+    coefficient: float
+    batch: int = 32
+    rate: float = 1e-3
+    init: Init = as_text(Init.read, str, Init("torch"))
+    form: str = "log"
+    eps: float = 1e-3
+
+
+_ALL = list(COEFFICIENTS)
+_GUIDED = list(COEFFICIENTS[1:])
+GAINS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+def _grid(
+    data: str,
+    latents: tuple[int, ...],
+    seeds: int,
+    coefficients: list[float] = _ALL,
+    horizon: int = 50,
+    **settings: Any,
+) -> Plan:
+    """Every latent dimension and λ under one protocol."""
+    return Plan.of(
+        data, range(seeds), latent=list(latents), horizon=horizon, coefficient=coefficients, **settings
+    )  # fmt: skip
+
+
+def _alternatives(seeds: int) -> list[Plan]:
+    """Other ways to shape the encoder at d = 100, each with as many settings to choose from as the paper's λ has."""
+    return [
+        # The paper's own form and the unguided network, to be compared with.
+        _grid("mnist", (100,), seeds),
+        *(_grid("mnist", (100,), seeds, _GUIDED, form=form) for form in ("live", "gram", "decay")),
+        _grid("mnist", (100,), seeds, [0.0], init=[Init("orthogonal", gain) for gain in GAINS]),
+    ]
+
+
+# `quick`: tiny images need larger steps to converge, and stop, in a minute.
+PROFILES = {
+    "quick": [_grid("digits", (10, 20, 40), 5, horizon=120, rate=0.01)],
+    "laptop": [
+        _grid("mnist", (20, 100, 180, 260), 3),
+        _grid("mnist", (60, 140, 220), 3),
+        _grid("mnist", (100, 180), 3, horizon=100, batch=128),
+        _grid("mnist", (20, 60), 2, [1e-3, 0.1, 10.0], form="reciprocal"),
+        _grid("cifar10", (60, 140), 3, horizon=30),
+        _grid("mnist", (100,), 3, init=Init("glorot")),
+        *_alternatives(5),
+    ],
+    "paper": [
+        _grid("mnist", PAPER_LATENTS, 10),
+        _grid("cifar10", PAPER_LATENTS, 10),
+        _grid("mnist", (100, 180), 10, horizon=100, batch=128),
+        _grid("mnist", PAPER_LATENTS, 10, form="reciprocal"),
+        _grid("mnist", PAPER_LATENTS, 10, init=Init("glorot")),
+        *_alternatives(10),
+    ],
+}
+
+
+def fingerprint(data: str, config: AutoencoderConfig) -> str:
+    return load(data).fingerprint
+
+
+def scope(trial: Trial[AutoencoderConfig]) -> Scope:
+    """What a record of this trial can decide, and how it departs from the paper."""
+    data = load(trial.data, trial.fingerprint)
+    if trial.data == "digits":
+        return Scope("quick", data.deviation)
+    short = f"horizon of {trial.config.horizon} epochs" if trial.config.horizon < 50 else ""
+    deviation = "; ".join(part for part in (data.deviation, short) if part)
+    return Scope("reduced" if short or not data.canonical else "paper", deviation)
+
+
+def stack_by(trial: Trial[AutoencoderConfig], device: str = "cpu") -> Hashable:
+    """Trials that differ in λ or initialisation are trained as one; on tiny digits and on a GPU, seeds are too."""
+    shared = replace(trial.config, coefficient=0.0, init=Init("torch"))
+    return trial.data, shared, None if trial.data == "digits" or device != "cpu" else trial.seed
+
+
+@torch.no_grad()
+def train_stack(
+    stack: list[Trial[AutoencoderConfig]], device: str, tick: Callable[[], object], dtype: torch.dtype = torch.float32
+) -> StackResult:
+    """Train all trials of a stack at once, one batched matrix product for all of them.
+
+    The gradients are written out, which takes about half the time of autograd. No trial's loss holds
+    another's parameters and Adam works entry by entry: each trial takes the steps that it would take alone.
+    """
+    first, config = stack[0], stack[0].config
+    data, horizon, batch = load(first.data, first.fingerprint), config.horizon, config.batch
+    splits = {name: data.flat(name, device, dtype) for name in ("train", "validation", "test")}
+    train = splits["train"]
+    seeds = sorted({trial.seed for trial in stack})
+    row = torch.tensor([seeds.index(trial.seed) for trial in stack], device=device)
+    parameters = _initial(stack, train.shape[1], device, dtype)
+    guidance = EntropyTerm(stack, train)
+    optimiser = torch.optim.Adam(parameters, lr=config.rate, fused=True)
+    shuffles = [torch.Generator().manual_seed(1_000_003 + seed) for seed in seeds]
+
+    rows = [_measure(parameters, splits, train[:batch].expand(len(stack), -1, -1), guidance, train_mse=None)]
+    reconstructions = {0: _reconstruct(parameters, splits["test"])}
+    for epoch in range(1, horizon + 1):
+        order = torch.stack([torch.randperm(len(train), generator=shuffle) for shuffle in shuffles]).to(device)
+        steps = order[:, : len(train) // batch * batch].unflatten(1, (-1, batch)).unbind(1)
+        total = torch.zeros(len(stack), dtype=dtype, device=device)
+        for index in steps:
+            # One seed: the batch is broadcast over the stack. Several: each trial takes its seed's.
+            images = train[index[0]].expand(len(stack), -1, -1) if len(seeds) == 1 else train[index][row]
+            total += _backward(parameters, images)
+            guidance.backward(parameters[0])
+            optimiser.step()
+        rows.append(_measure(parameters, splits, images, guidance, train_mse=total / len(steps)))
+        if epoch in (1, 5, horizon):
+            reconstructions[epoch] = _reconstruct(parameters, splits["test"])
+        tick()
+    return StackResult(_curves(stack, rows), _artefacts(stack, reconstructions, splits))
+
+
+class EntropyTerm:
+    """The entropy term of a stack: λ, and the gradient of the penalty that `form` names in the columns it sees."""
+
+    def __init__(self, stack: list[Trial[AutoencoderConfig]], train: Tensor):
+        config = stack[0].config
+        if config.form not in PENALTIES:
+            raise ValueError(f"form must be one of {', '.join(PENALTIES)}, got {config.form!r}")
+        self.penalty, self.eps = PENALTIES[config.form], config.eps
+        coefficients = torch.tensor([trial.config.coefficient for trial in stack], dtype=train.dtype)
+        guided = coefficients.nonzero()[:, 0]
+        self.guided, self.scale = guided.to(train.device), coefficients[guided].to(train.device)[:, None, None]
+        self.columns = self.penalty.columns(train, config.latent)
+
+    def gradient(self, weight: Tensor) -> Tensor:
+        """λ times the penalty's gradient in the columns that it sees, `(guided, latent, columns)`."""
+        return self.scale * self.penalty.gradient(weight[..., self.columns][self.guided], self.eps)
+
+    def backward(self, weight: Tensor) -> None:
+        """Add the term's gradient to `weight.grad`."""
+        if len(self.guided):
+            total: Any = weight.grad
+            seen = total[..., self.columns].index_add_(0, self.guided, self.gradient(weight))
+            if isinstance(self.columns, Tensor):  # a slice is a view on the gradient itself, a selection a copy
+                total[..., self.columns] = seen
+
+
+class _Penalty(NamedTuple):
+    """Which pixels of `(images, pixels)` a penalty sees, and its gradient in a weight `(..., latent, columns)`."""
+
+    columns: Callable[[Tensor, int], Any]
+    gradient: Callable[[Tensor, float], Tensor]
+
+
+def _first(images: Tensor, latent: int) -> slice:
+    return slice(min(latent, images.shape[1]))
+
+
+def _live(images: Tensor, latent: int) -> Tensor:
+    """The pixels that vary most; ties, such as pixels that are always black, go to the earlier one."""
+    order = images.var(0).sort(descending=True, stable=True).indices
+    return order[: min(latent, images.shape[1])].sort().values
+
+
+def _every(images: Tensor, latent: int) -> slice:
+    return slice(None)
+
+
+def _log_gradient(weight: Tensor, eps: float) -> Tensor:
+    """Of -log|det W|."""
+    return -inverse(square_part(weight)).mT
+
+
+def _reciprocal_gradient(weight: Tensor, eps: float) -> Tensor:
+    """Of 1/(|det W| + ε)."""
+    with torch.enable_grad():
+        weight = weight.detach().requires_grad_()
+        return torch.autograd.grad(dense_penalty(weight, "reciprocal", eps).sum(), weight)[0]
+
+
+def _gram_gradient(weight: Tensor, eps: float) -> Tensor:
+    """Of -1/2 log det(W W^T)."""
+    return -inverse(weight @ weight.mT) @ weight
+
+
+def _decay_gradient(weight: Tensor, eps: float) -> Tensor:
+    """Of 1/2 |W|^2."""
+    return weight
+
+
+# `log` and `reciprocal` are the paper's (Eqs. 21 and 24). The others ask whether *any* such term helps: `live` is the
+# log form with the square part moved to the pixels that vary most, `gram` takes the volume of the whole weight, and
+# `decay` is no entropy at all.
+PENALTIES: Mapping[str, _Penalty] = {
+    "log": _Penalty(_first, _log_gradient),
+    "reciprocal": _Penalty(_first, _reciprocal_gradient),
+    "live": _Penalty(_live, _log_gradient),
+    "gram": _Penalty(_every, _gram_gradient),
+    "decay": _Penalty(_every, _decay_gradient),
+}
+
+
+def _initial(stack: list[Trial[AutoencoderConfig]], pixels: int, device: str, dtype: torch.dtype) -> list[Tensor]:
+    """Weights and biases `(trials, ...)`; the λs of one seed start from the same numbers."""
+    drawn = [initial_network(trial.config.init, trial.config.latent, pixels, trial.seed) for trial in stack]
+    return [torch.stack(each).to(device, dtype) for each in zip(*drawn, strict=True)]
+
+
+def initial_network(init: Init, latent: int, pixels: int, seed: int) -> list[Tensor]:
+    """The weights and biases of one network."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(latent, pixels), (1, latent), (pixels, latent), (1, pixels)]
+    if init.kind == "orthogonal":
+        drawn = [torch.zeros(shape) for shape in shapes]
+        for weight in (drawn[0], drawn[2]):
+            torch.nn.init.orthogonal_(weight, init.gain or 1.0, generator=generator)
+        return drawn
+    uniform = (6 / (pixels + latent)) ** 0.5
+    bounds = {
+        "torch": [pixels**-0.5, pixels**-0.5, latent**-0.5, latent**-0.5],
+        "glorot": [uniform, 0.0, uniform, 0.0],
+    }[init.kind]
+    return [(2 * torch.rand(s, generator=generator) - 1) * b for s, b in zip(shapes, bounds, strict=True)]
+
+
+def _forward(parameters: list[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+    """Hidden units and reconstructions of every trial."""
+    weight, bias, weight_out, bias_out = parameters
+    hidden = torch.sigmoid(torch.baddbmm(bias, images, weight.mT))
+    return hidden, torch.sigmoid(torch.baddbmm(bias_out, hidden, weight_out.mT))
+
+
+def _backward(parameters: list[Tensor], images: Tensor) -> Tensor:
+    """Write the gradients of the mean squared error into the parameters; return it, `(trials,)`."""
+    weight, bias, weight_out, bias_out = parameters
+    for parameter in parameters:
+        parameter.grad = torch.empty_like(parameter) if parameter.grad is None else parameter.grad
+    hidden, output = _forward(parameters, images)
+    difference = output - images
+    # Through the sigmoids: s' = s (1 - s) = s - s^2.
+    delta_out = torch.addcmul(output, output, output, value=-1).mul_(difference).mul_(2 / images[0].numel())
+    delta = torch.addcmul(hidden, hidden, hidden, value=-1).mul_(delta_out @ weight_out)
+    torch.bmm(delta_out.mT, hidden, out=weight_out.grad)
+    torch.sum(delta_out, -2, keepdim=True, out=bias_out.grad)
+    torch.bmm(delta.mT, images, out=weight.grad)
+    torch.sum(delta, -2, keepdim=True, out=bias.grad)
+    return difference.square_().mean((-2, -1))
+
+
+def _evaluate(parameters: list[Tensor], images: Tensor) -> Tensor:
+    """Mean squared error over all images, `(trials,)`; the chunks are small enough for the processor's cache."""
+    total: Any = 0.0
+    trials = len(parameters[0])
+    for chunk in images.split(250):
+        chunk = chunk.expand(trials, -1, -1)
+        total += (_forward(parameters, chunk)[1] - chunk).square_().sum((-2, -1))
+    return total / images.numel()
+
+
+def _measure(
+    parameters: list[Tensor],
+    splits: dict[str, Tensor],
+    images: Tensor,
+    guidance: EntropyTerm,
+    train_mse: Tensor | None,
+) -> dict[str, np.ndarray]:
+    """Everything that a curve keeps at the end of an epoch, each an array over trials."""
+    weight = parameters[0]
+    _backward(parameters, images)
+    gradient_entropy = weight.new_zeros(len(weight))
+    if len(guidance.guided):
+        gradient_entropy[guidance.guided] = torch.linalg.matrix_norm(guidance.gradient(weight))
+    if train_mse is None:
+        train_mse = _evaluate(parameters, splits["train"])
+    measures = {
+        "train_mse": train_mse,
+        "validation_mse": _evaluate(parameters, splits["validation"]),
+        "test_mse": _evaluate(parameters, splits["test"]),
+        "log_abs_det": log_abs_det(square_part(weight)),
+        "gram": gram_entropy_change(torch.nan_to_num(weight)),
+        "gradient_error": torch.linalg.matrix_norm(weight.grad),
+        "gradient_entropy": gradient_entropy,
+    }
+    return {name: value.cpu().double().numpy() for name, value in measures.items()}
+
+
+def _reconstruct(parameters: list[Tensor], images: Tensor) -> Tensor:
+    """The first ten test images as every trial returns them, `(trials, 10, pixels)`, as bytes."""
+    images = images[:10].expand(len(parameters[0]), -1, -1)
+    return _bytes(_forward(parameters, images)[1])
+
+
+def _curves(stack: list[Trial[AutoencoderConfig]], rows: list[dict[str, np.ndarray]]) -> pd.DataFrame:
+    frames = [
+        pd.DataFrame({"trial": trial.id, "epoch": range(len(rows)), **{k: [r[k][i] for r in rows] for k in rows[0]}})
+        for i, trial in enumerate(stack)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _artefacts(
+    stack: list[Trial[AutoencoderConfig]], reconstructions: dict[int, Tensor], splits: dict[str, Tensor]
+) -> dict[str, np.ndarray]:
+    """Pictures of seed 0 alone: small enough to commit, enough for pages to be drawn without the data."""
+    shown = [i for i, trial in enumerate(stack) if trial.seed == 0]
+    if not shown:
+        return {}
+    return {
+        "epochs": np.array(list(reconstructions)),
+        "trials": np.array([stack[i].id for i in shown]),
+        "reconstructions": torch.stack(list(reconstructions.values()))[:, shown].numpy(),
+        "originals": _bytes(splits["test"][:10]).numpy(),
+        "pixel_deviation": splits["train"].std(0).float().cpu().numpy(),
+    }
+
+
+def _bytes(images: Tensor) -> Tensor:
+    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def pictured(store: Store, table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """`originals`, the ten test images of the galleries, and `pixel_deviation`, from a record of these outcomes.
+
+    Empty when no record keeps them.
+    """
+    for file in table.file.unique():
+        arrays = store.artefacts(file, AUTOENCODER.name)
+        if "originals" in arrays:
+            return {name: arrays[name] for name in ("originals", "pixel_deviation")}
+    return {}
+
+
+def outcomes(
+    store: Store, rule: EarlyStopping | None = None, monitored: str = "validation_mse", at: str = "stop"
+) -> pd.DataFrame:
+    """One row per trial with what a stopping rule makes of its curve.
+
+    Args:
+        store: where the records are.
+        rule: patience 7 without tolerance unless given.
+        monitored: the column that the rule watches, or `"validation_loss"`: validation MSE plus the
+            entropy term, as a training framework would report it.
+        at: errors are taken at the `"stop"` epoch, as Keras does by default, or the `"best"` one.
+
+    Returns:
+        The trial table with `stopping_epoch`, `best_epoch`, `censored`, `diverged`; `validation_mse`,
+        `test_mse`, `log_abs_det` at the chosen epoch; `best_test_mse` at the best epoch; and
+        `epochs_to_quality`, the first epoch at which the test error is down to that of the
+        unguided network of the same seed after `QUALITY_EPOCH` epochs (horizon + 1: never; NaN
+        without an unguided network).
+    """
+    rule, trials = rule or EarlyStopping(), AUTOENCODER.table(store)
+    rows = []
+    curves = store.curves(AUTOENCODER.name).merge(trials[["trial", "coefficient", "form", "eps"]], on="trial")
+    if monitored == "validation_loss":
+        log = -curves.log_abs_det
+        # exp(-709) is the smallest double: below it the reciprocal is 1 / eps anyhow.
+        term = log.where(curves.form == "log", 1 / (np.exp((-log).clip(-709, 709)) + curves.eps))
+        curves[monitored] = curves.validation_mse + (curves.coefficient * term).where(curves.coefficient > 0, 0.0)
+    for trial, curve in curves.groupby("trial"):
+        stop = rule(curve[monitored].to_numpy()[1:])
+        chosen = curve.iloc[stop.epoch if at == "stop" else stop.best_epoch]
+        rows.append(
+            {
+                "trial": trial, "stopping_epoch": stop.epoch, "best_epoch": stop.best_epoch,
+                "censored": stop.censored, "diverged": not np.isfinite(curve.validation_mse).all(),
+                **{name: chosen[name] for name in ("validation_mse", "test_mse", "log_abs_det")},
+                "best_test_mse": curve.test_mse.iloc[stop.best_epoch], "curve": curve.test_mse.to_numpy(),
+            }
+        )  # fmt: skip
+    table = trials.merge(pd.DataFrame(rows), on="trial", validate="one_to_one")
+    shared = ["data", "seed", "latent", "horizon", "protocol", *AUTOENCODER.settings]
+    table["epochs_to_quality"] = np.nan
+    for _, group in table.groupby(shared):
+        for unguided in group.curve[group.coefficient == 0]:
+            target = unguided[min(QUALITY_EPOCH, len(unguided) - 1)]
+            reached = [np.append(curve <= target, True).argmax() for curve in group.curve]
+            table.loc[group.index, "epochs_to_quality"] = reached
+    return table.drop(columns="curve")
+
+
+AUTOENCODER = Experiment(
+    name="autoencoder",
+    protocol=1,
+    config=AutoencoderConfig,
+    profiles=PROFILES,
+    train=train_stack,
+    stack_by=stack_by,
+    scope=scope,
+    fingerprint=fingerprint,
+    outcomes=outcomes,
+    measures={
+        "stopping_epoch": "lower", "best_epoch": "lower", "censored": "lower", "diverged": "lower",
+        "validation_mse": "lower", "test_mse": "lower", "best_test_mse": "lower", "epochs_to_quality": "lower",
+        "log_abs_det": "higher",
+    },
+    cells={"latent": Cells("latent dimensions", PAPER_LATENTS)},
+    seeds=10,
+    unguided={"form": "log", "eps": 1e-3},
+)  # fmt: skip

@@ -1,0 +1,230 @@
+"""Figures of the autoencoder chapter, each from a table of outcomes or from stored curves."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from replication import paper
+from replication.experiments.autoencoder.experiment import AUTOENCODER, pictured
+from replication.pages import plots
+from replication.statistics import agreement, effect, sign_table
+from replication.sweep.store import Store
+
+
+def by_latent(outcomes: pd.DataFrame) -> Figure:
+    """Figs 3(a)/5(a) and 4(a)/6(a): test MSE and stopping epoch against latent dimension, 95% t-intervals."""
+    colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.6))
+    for axes, measure, label in zip(
+        panels, ("test_mse", "stopping_epoch"), ("test MSE at the stopping epoch", "stopping epoch"), strict=True
+    ):
+        for shift, (coefficient, group) in enumerate(outcomes.groupby("coefficient")):
+            points = [(latent, effect(cell[measure].to_numpy())) for latent, cell in group.groupby("latent")]
+            at = np.array([latent for latent, _ in points]) * (1 + 0.01 * (shift - 3))
+            mean = np.array([e.mean for _, e in points])
+            spread = np.array([[e.mean - e.low, e.high - e.mean] for _, e in points]).T
+            spread = np.where(np.isfinite(spread), spread, 0)
+            axes.errorbar(
+                at, mean, spread, color=colours[coefficient], capsize=2, marker="o", markersize=3, linewidth=1.2,
+                label=plots.coefficient_label(coefficient),
+            )  # fmt: skip
+        axes.set(xlabel="latent dimension d", ylabel=label)
+    panels[0].set_yscale("log")
+    panels[1].set_ylim(bottom=0)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
+    return figure
+
+
+def grids(outcomes: pd.DataFrame, latent: int, measure: str, reference: tuple[str, str]) -> Figure:
+    """A t-test grid three times: the paper's, ours at its α, ours with Holm's correction."""
+    at = outcomes[outcomes.latent == latent]
+    samples = {c: group[measure].to_numpy() for c, group in at.groupby("coefficient")}
+    caption_latent, theirs = paper.sign_grid(*reference)
+    figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.9))
+    plots.sign_grid(panels[0], theirs, f"paper, Fig. {paper.FIGURES[reference]} (d = {caption_latent})")
+    for axes, name, corrected in ((panels[1], f"ours, d = {latent}", False), (panels[2], "Holm-corrected", True)):
+        ours = sign_table(samples, corrected=corrected)
+        plots.sign_grid(axes, ours, f"{name}: {agreement(ours, theirs):.0%} agree", theirs)
+    return figure
+
+
+def curves(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
+    """Mean validation MSE (left; a dot where the average run is stopped) and log|det W| (right) by epoch."""
+    colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.6))
+    at = outcomes[outcomes.latent == latent]
+    stops = at.groupby("coefficient").stopping_epoch.mean().round().astype(int)
+    joined = store.curves(AUTOENCODER.name).merge(at[["trial", "coefficient"]], on="trial")
+    for c, group in joined.groupby("coefficient"):
+        mean = group.groupby("epoch")[["validation_mse", "log_abs_det"]].mean()
+        panels[0].plot(mean.validation_mse, color=colours[c], label=plots.coefficient_label(c))
+        panels[0].plot(stops[c], mean.validation_mse[stops[c]], "o", color=colours[c], markersize=5)
+        panels[1].plot(mean.log_abs_det, color=colours[c])
+    panels[0].set(xlabel="epoch", ylabel="validation MSE", yscale="log", title=f"d = {latent}")
+    panels[1].set(xlabel="epoch", ylabel="log|det W| (nats)", title="what the loss raises")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
+    return figure
+
+
+def explorable(store: Store, outcomes: pd.DataFrame, latent: int) -> dict:
+    """What `curves` and `gallery` show, for a reader who picks λ: see `coefficients` in `live/figures.js`."""
+    at = outcomes[outcomes.latent == latent]
+    first = at[at.seed == 0].set_index("coefficient")
+    joined = store.curves(AUTOENCODER.name).merge(at[["trial", "coefficient"]], on="trial")
+    runs = []
+    for c, group in joined[joined.epoch > 0].groupby("coefficient"):
+        mean = group.groupby("epoch")[["validation_mse", "log_abs_det"]].mean()
+        runs.append(
+            {
+                "label": plots.coefficient_label(c),
+                "error": [float(f"{value:.4g}") for value in mean.validation_mse],
+                "stop": round(at[at.coefficient == c].stopping_epoch.mean()),
+                "log_abs_det": round(float(mean.log_abs_det.iloc[-1]), 1),
+                "picture": plots.strip([_picture(image) for image in _reconstructions(store, first.loc[c])]),
+            }
+        )
+    originals = plots.strip([_picture(image) for image in pictured(store, outcomes)["originals"]])
+    return {"title": f"validation MSE, d = {latent}", "originals": originals, "runs": runs}
+
+
+def gallery(store: Store, outcomes: pd.DataFrame, latent: int, epoch: int | None = None) -> Figure:
+    """Reconstructions of ten test images by seed 0: original, λ = 0, three guided networks.
+
+    At one of the epochs that are kept (1, 5 and the horizon); at the horizon unless given.
+    """
+    at = outcomes[(outcomes.latent == latent) & (outcomes.seed == 0)].set_index("coefficient")
+    shown = [c for c in (0.0, 1e-3, 0.1, 10.0) if c in at.index]
+    rows = [pictured(store, outcomes)["originals"]] + [_reconstructions(store, at.loc[c], epoch) for c in shown]
+    names = ["original"] + [plots.coefficient_label(c) for c in shown]
+    figure, panels = plt.subplots(len(rows), 10, figsize=(7.2, 0.75 * len(rows)))
+    for line, images, name in zip(panels, rows, names, strict=True):
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(_picture(image) / 255, cmap="gray", vmin=0, vmax=1)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
+
+
+def _reconstructions(store: Store, trial: pd.Series, epoch: int | None = None) -> np.ndarray:
+    """`(10, pixels)` bytes of one trial."""
+    arrays = store.artefacts(trial.file, AUTOENCODER.name)
+    when = -1 if epoch is None else list(arrays["epochs"]).index(epoch)
+    return arrays["reconstructions"][when, list(arrays["trials"]).index(trial.trial)]
+
+
+def _picture(pixels: np.ndarray) -> np.ndarray:
+    """A row of pixels as an image, in colour when there are three planes."""
+    planes = 3 if len(pixels) % 3 == 0 else 1
+    side = int(np.sqrt(len(pixels) / planes))
+    image = np.asarray(pixels).reshape(planes, side, side).transpose(1, 2, 0)
+    return image if planes == 3 else image[..., 0]
+
+
+def time_to_quality(median: pd.DataFrame) -> Figure:
+    """Median epochs to each test MSE, one panel for a latent dimension; a line ends where half of the runs do."""
+    latents = sorted(median[median.epochs.notna()].latent.unique())
+    colours = plots.coefficient_colours(sorted(median.coefficient.unique()))
+    columns = min(4, len(latents))
+    lines = -(-len(latents) // columns)
+    figure, panels = plt.subplots(
+        lines, columns, figsize=(7.2, 0.6 + 2.1 * lines), sharex=True, sharey=True, squeeze=False
+    )
+    for axes in panels.flat[len(latents) :]:
+        axes.axis("off")
+    for axes, latent in zip(panels.flat, latents, strict=False):
+        for c, line in median[median.latent == latent].groupby("coefficient"):
+            line = line.sort_values("error", ascending=False)
+            axes.plot(
+                line.error, line.epochs, marker="o", markersize=2.5, linewidth=1.2, color=colours[c],
+                label=plots.coefficient_label(c), zorder=3 if c == 0 else 2,
+            )  # fmt: skip
+        axes.set(xscale="log", yscale="log", title=f"d = {latent}")
+        axes.set_xticks([0.03, 0.01, 0.003], ["0.03", "0.01", "0.003"])
+        axes.set_yticks([1, 3, 10, 30], ["1", "3", "10", "30"])
+        axes.minorticks_off()
+    panels[0, 0].invert_xaxis()
+    for axes in panels[-1]:
+        axes.set_xlabel("test MSE to reach")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("epochs")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
+    return figure
+
+
+def square_parts(deviation: np.ndarray, latents: tuple[int, ...]) -> Figure:
+    """Which pixels the square part of each latent dimension reads, on the standard deviation of the pixels.
+
+    The number is the share of the images' variance that lies in these pixels.
+    """
+    variance, side = deviation.astype(float) ** 2, int(np.sqrt(len(deviation)))
+    figure, panels = plt.subplots(1, len(latents), figsize=(7.2, 1.5))
+    for axes, d in zip(panels, latents, strict=True):
+        axes.imshow(deviation.reshape(side, side), cmap="gray")
+        read = np.zeros((side, side, 4))
+        read.reshape(-1, 4)[:d] = (0.84, 0.37, 0.0, 0.6)
+        axes.imshow(read)
+        axes.set(xticks=[], yticks=[], title=f"d = {d}", xlabel=f"{variance[:d].sum() / variance.sum():.2g}")
+    return figure
+
+
+def determinant_growth(store: Store, outcomes: pd.DataFrame) -> Figure:
+    """How log|det W| and the log-volume of the whole weight move from their start, per latent dimension."""
+    latents, shown = sorted(outcomes.latent.unique()), [0.0, 1e-3, 10.0]
+    colours = dict(zip(latents, plt.get_cmap("viridis")(np.linspace(0, 0.85, len(latents))), strict=True))
+    joined = store.curves(AUTOENCODER.name).merge(outcomes[["trial", "coefficient", "latent"]], on="trial")
+    figure, panels = plt.subplots(2, len(shown), figsize=(7.2, 4.6), sharex=True, sharey="row")
+    for column, c in enumerate(shown):
+        for latent, group in joined[joined.coefficient == c].groupby("latent"):
+            mean = group.groupby("epoch")[["log_abs_det", "gram"]].mean()
+            for axes, name in zip(panels[:, column], mean, strict=True):
+                axes.plot((mean[name] - mean[name].iloc[0]) / latent, color=colours[latent], label=f"d = {latent}")
+        panels[0, column].set(title=plots.coefficient_label(c))
+        panels[1, column].set(xlabel="epoch")
+    panels[0, 0].set(ylabel="square part:\nrise of log|det W| / d")
+    panels[1, 0].set(ylabel="whole weight:\nrise of ½ log det(WWᵀ) / d")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
+    return figure
+
+
+def lost_detail(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
+    """Where the reconstructions of ten test images are worse with λ = 10 than without, at the horizon, seed 0."""
+    at = outcomes[(outcomes.latent == latent) & (outcomes.seed == 0)].set_index("coefficient")
+    originals = pictured(store, outcomes)["originals"].astype(float)
+    free, guided = ((((_reconstructions(store, at.loc[c]) - originals) / 255) ** 2).mean(0) for c in (0.0, 10.0))
+    figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.5))
+    top = max(free.max(), guided.max())
+    for axes, error, name in zip(panels, (free, guided), ("λ = 0", "λ = 10"), strict=False):
+        drawn = axes.imshow(_picture(error), cmap="magma", vmin=0, vmax=top)
+        axes.set(xticks=[], yticks=[], title=f"squared error, {name}")
+    figure.colorbar(drawn, ax=panels[1], shrink=0.8)
+    difference = _picture(guided - free)
+    bound = np.abs(difference).max()
+    drawn = panels[2].imshow(difference, cmap="RdBu_r", vmin=-bound, vmax=bound)
+    panels[2].set(xticks=[], yticks=[], title="difference")
+    figure.colorbar(drawn, ax=panels[2], shrink=0.8)
+    return figure
+
+
+def underflow(table: pd.DataFrame) -> Figure:
+    """Where the reciprocal loss has a gradient at initialisation: log10 of its norm.
+
+    A cross marks a gradient of exactly zero, an exclamation mark one that is not finite. `table` is
+    that of `autoencoder_analysis.reciprocal_gradients`.
+    """
+    cases = list(table.groupby(["dtype", "init"], sort=False))
+    figure, panels = plt.subplots(1, len(cases), figsize=(7.2, 2.9), sharey=True)
+    for axes, ((dtype, init), case) in zip(panels, cases, strict=True):
+        wide = case.pivot(index="eps", columns="d", values="norm").sort_index()
+        values = np.log10(wide.to_numpy(), where=wide.to_numpy() > 0, out=np.full(wide.shape, np.nan))
+        drawn = axes.imshow(values, cmap="RdBu_r", vmin=-8, vmax=8, aspect="auto", origin="lower")
+        for mark, where in (("×", wide == 0), ("!", ~np.isfinite(wide))):
+            for i, j in np.argwhere(where.to_numpy()):
+                axes.text(j, i, mark, ha="center", va="center", fontsize=9)
+        axes.set_xticks(range(len(wide.columns)), [str(d) for d in wide.columns], rotation=90)
+        axes.set_yticks(range(len(wide.index)), [f"1e{round(np.log10(e))}" for e in wide.index])
+        axes.set(xlabel="d", title=f"{dtype}, {init}")
+    panels[0].set_ylabel("ε")
+    figure.colorbar(drawn, ax=panels, label="log₁₀ norm of the gradient", shrink=0.9, extend="both")
+    return figure

@@ -1,0 +1,83 @@
+"""The experiments by name, where their records lie, and what is owed."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from replication import reads
+from replication.experiments.autoencoder.experiment import AUTOENCODER
+from replication.experiments.cnn.experiment import CNN
+from replication.experiments.experiment import Experiment, Plan
+from replication.experiments.flow.experiment import FLOW
+from replication.experiments.imagenette.experiment import IMAGENETTE
+from replication.experiments.unet.experiment import UNET
+from replication.sweep.store import Store
+from replication.sweep.trial import Config
+
+ROOT = Path(__file__).parents[2]
+
+EXPERIMENTS: Mapping[str, Experiment[Any]] = {
+    experiment.name: experiment for experiment in (AUTOENCODER, CNN, FLOW, IMAGENETTE, UNET)
+}
+
+
+def experiment_of(name: str) -> Experiment[Any]:
+    """The experiment of this name.
+
+    Raises:
+        KeyError: there is none; the message lists those that exist.
+    """
+    if name not in EXPERIMENTS:
+        raise KeyError(f"unknown experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
+def store_for(profile: str, folder: Path | None = None) -> Store:
+    """Where a profile's records go: `quick` ones into the build, real ones into `results/`.
+
+    `$ENTROPY_RESULTS` or `folder` moves the real ones.
+    """
+    if profile == "quick":
+        return Store(folder or ROOT / "_build" / "records")
+    return Store(folder or Path(os.environ.get("ENTROPY_RESULTS", ROOT / "results")))
+
+
+def owed(number: str, file: Path = ROOT / "plan.yml") -> tuple[Experiment[Any], list[Plan]]:
+    """The experiment and the parts of one run that `plan.yml` fixes beforehand.
+
+    Raises:
+        KeyError: a run that the file does not have.
+    """
+    runs = {str(run["run"]): run for run in yaml.safe_load(reads.read_text(file))}
+    if number not in runs:
+        raise KeyError(f"{file.name} has no run {number!r}; it has {', '.join(runs)}")
+    experiment = experiment_of(runs[number]["experiment"])
+    return experiment, [_part(experiment.config, part) for part in runs[number]["parts"]]
+
+
+def _part(config: type[Config], written: Mapping[str, Any]) -> Plan:
+    """A part as the file states it: values as records hold them, a list for each field that is varied."""
+    values = {name: value for name, value in written.items() if name not in ("data", "seeds")}
+    return Plan.of(written["data"], written["seeds"], **{name: config.parsed(name, v) for name, v in values.items()})
+
+
+def benchmark(name: str, store: Store | None = None) -> dict[str, Any] | None:
+    """What `benchmarks/<name>.py` measured last; None where there is no record of it."""
+    path = (store or store_for("paper")).root / "benchmarks" / f"{name}-cpu.json"
+    return json.loads(reads.read_text(path)) if reads.is_file(path) else None
+
+
+def origin(outcomes: pd.DataFrame) -> str:
+    """The records behind a figure in one line: how many trials, of what, at which scope, when and where."""
+    days = sorted({started[:10] for started in outcomes.started})
+    seen = {name: ", ".join(map(str, outcomes[name].unique())) for name in ("data", "scope", "device", "source")}
+    made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return (
+        f"records: {outcomes.trial.nunique()} trials on {seen['data']}, scope {seen['scope']}, "
+        f"made {made} on {seen['device']}, source {seen['source']}"
+    )

@@ -1,0 +1,213 @@
+"""Training one network with guided kernels: the loop that the convolutional experiments share."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from entropy_lib import EntropyGuidance
+from entropy_lib.layers import Form
+from replication.experiments.experiment import Better
+from replication.files import digest, write_atomically
+from replication.provenance import computing
+from replication.sweep.trial import Trial
+
+# Of the code that trains, as it was loaded; a checkpoint of another is not taken up.
+_SOURCE = digest(json.dumps(computing()))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned: the error to be lowered, and the scores of each image, of which curves keep means."""
+
+    error: Callable[[Tensor, Tensor], Tensor]
+    scores: Callable[[Tensor, Tensor], dict[str, Tensor]]
+
+
+CLASSIFICATION = Task(
+    F.cross_entropy,
+    lambda outputs, labels: {
+        "accuracy": (outputs.argmax(1) == labels).float(),
+        "loss": F.cross_entropy(outputs, labels, reduction="none"),
+    },
+)
+
+
+# The library's form of each form of an experiment, and whether the penalty is a mean over filters.
+FORMS: dict[str, tuple[Form, bool]] = {
+    "log": ("log", False), "reciprocal": ("reciprocal", False), "reciprocal-mean": ("reciprocal", True),
+}  # fmt: skip
+
+# What outcomes of a classifier hold.
+CLASSIFIED: dict[str, Better] = {
+    "test_accuracy": "higher", "validation_accuracy": "higher", "train_accuracy": "higher",
+    "test_loss": "lower", "validation_loss": "lower", "train_loss": "lower", "first_tap": "higher",
+}  # fmt: skip
+
+
+@dataclass
+class Training:
+    """One network on its way to the trial's horizon.
+
+    Images are picked from memory where channels come last, so that a batch needs no copy; `prepare` makes
+    the network's input of a batch, `augment` changes it further in training. With a `checkpoint` the state is
+    kept there after every epoch and taken up when the training starts again with the same code.
+    """
+
+    trial: Trial[Any]  # its configuration holds horizon, batch, coefficient, form and eps
+    model: nn.Module
+    guided: Sequence[str]  # names of convolutions, none for an unguided network
+    first: str  # name of the first convolution
+    optimiser: torch.optim.Optimizer
+    splits: Mapping[str, tuple[Tensor, Tensor]]  # images (n, l, w, channels) and targets
+    task: Task = CLASSIFICATION
+    prepare: Callable[[Tensor], Tensor] = lambda images: images
+    augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    schedule: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None  # on the accuracy on validation
+    bfloat16: bool = False
+    scored_at_once: int = 500
+    checkpoint: Path | None = None
+
+    def __post_init__(self) -> None:
+        config = self.trial.config
+        self.kernel: Tensor = self.model.get_submodule(self.first).weight  # type: ignore[assignment]
+        self.device, self.batch, self.horizon = self.kernel.device, config.batch, config.horizon
+        self.entropy = self._guidance(config.coefficient, config.form, config.eps) if config.coefficient else None
+        self.shuffle = torch.Generator().manual_seed(1_000_003 + self.trial.seed)
+
+    def _guidance(self, coefficient: float, form: str, eps: float) -> EntropyGuidance:
+        """The paper's loss; `reciprocal-mean` is another reading of it, the mean over each kernel's filters."""
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+        plain, mean = FORMS[form]
+        filters = {name: self.model.get_submodule(name).weight[..., 0, 0].numel() for name in self.guided}  # type: ignore
+        coefficients = {name: coefficient / count if mean else coefficient for name, count in filters.items()}
+        return EntropyGuidance(self.model, coefficients, plain, eps)
+
+    def train(self, tick: Callable[[], object]) -> pd.DataFrame:
+        """A row for the start and for every epoch; `tick()` is called after each."""
+        rows = self._taken_up() or [{**self._score("train"), **self._measure()}]
+        while len(rows) <= self.horizon:
+            rows.append({**self._epoch(), **self._measure()})
+            if self.schedule:
+                self.schedule.step(rows[-1]["validation_accuracy"])
+            if self.checkpoint:
+                self._keep(rows)
+            tick()
+            if isnan(rows[-1]["train_loss"]):  # so are all weights, and nothing can follow
+                rows += [rows[-1]] * (self.horizon + 1 - len(rows))
+        if self.checkpoint:
+            self.checkpoint.unlink(missing_ok=True)
+        return pd.DataFrame(rows).assign(trial=self.trial.id, epoch=range(len(rows)))
+
+    def _epoch(self) -> dict[str, float]:
+        """One pass over the images; scores are of the steps as they were taken, as a framework reports them.
+
+        `seconds` is what the pass took, without what is measured at its end.
+        """
+        started = time.perf_counter()
+        self.model.train()
+        images, targets = self.splits["train"]
+        order = torch.randperm(len(images), generator=self.shuffle).to(images.device)
+        steps = order[: len(images) // self.batch * self.batch].split(self.batch)
+        totals: dict[str, Tensor] = {}
+        for index in steps:
+            batch, wanted = self._batch(images[index], targets[index])
+            if self.augment:
+                batch, wanted = self.augment(batch, wanted)
+            outputs = self._outputs(batch)
+            self.optimiser.zero_grad()
+            error = self.task.error(outputs, wanted)
+            (error + self.entropy() if self.entropy else error).backward()
+            self.optimiser.step()
+            _add(totals, self.task.scores(outputs.detach(), wanted))
+        means = {f"train_{name}": float(total) / (len(steps) * self.batch) for name, total in totals.items()}
+        return {**means, "seconds": time.perf_counter() - started}
+
+    def _batch(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return self.prepare(images.to(self.device).movedim(-1, 1)), targets.to(self.device)
+
+    def _outputs(self, batch: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.model(batch).float()
+
+    def _measure(self) -> dict[str, float]:
+        """What a curve keeps at the end of an epoch, beside the training scores."""
+        self.model.eval()
+        batch, wanted = self._batch(*(part[: self.batch] for part in self.splits["train"]))
+        kernels = self.entropy.weights() if self.entropy else [self.kernel]
+        error = torch.autograd.grad(self.task.error(self._outputs(batch), wanted), kernels)
+        entropy = torch.autograd.grad(self.entropy(), kernels) if self.entropy else ()
+        taps = self.kernel.detach()[..., 0, 0].abs().log()
+        return {
+            **self._score("validation"), **self._score("test"),
+            "first_tap": float(taps[taps.isfinite()].mean()),
+            "gradient_error": _norm(error), "gradient_entropy": _norm(entropy),
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def _score(self, split: str) -> dict[str, float]:
+        """Means over a whole split."""
+        self.model.eval()
+        images, targets = self.splits[split]
+        totals: dict[str, Tensor] = {}
+        for some, wanted in zip(images.split(self.scored_at_once), targets.split(self.scored_at_once), strict=True):
+            batch, wanted = self._batch(some, wanted)
+            _add(totals, self.task.scores(self._outputs(batch), wanted))
+        return {f"{split}_{name}": float(total) / len(images) for name, total in totals.items()}
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"model": self.model, "optimiser": self.optimiser, "schedule": self.schedule}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _keep(self, rows: list[dict[str, float]]) -> None:
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state |= {"rows": rows, "source": _SOURCE, "shuffle": self.shuffle.get_state(), "random": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["random on the device"] = torch.cuda.get_rng_state(self.device)
+        write_atomically(self.checkpoint, lambda temporary: torch.save(state, temporary))  # type: ignore[arg-type]
+
+    def _taken_up(self) -> list[dict[str, float]]:
+        """The rows so far, with everything as it was after them; none when there is nothing to go on from."""
+        if not (self.checkpoint and self.checkpoint.exists()):
+            return []
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=False)
+        if state["source"] != _SOURCE:
+            return []
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.shuffle.set_state(state["shuffle"].cpu())
+        torch.set_rng_state(state["random"].cpu())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random on the device"].cpu(), self.device)
+        return state["rows"]
+
+
+def _add(totals: dict[str, Tensor], scores: dict[str, Tensor]) -> None:
+    for name, values in scores.items():
+        totals[name] = totals.get(name, 0) + values.sum()
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    return float(sum(tensor.detach().square().sum() for tensor in tensors)) ** 0.5
+
+
+def per_network(trials: int, tick: Callable[[], object]) -> Callable[[], object]:
+    """A tick stands for an epoch of a whole stack: here it is one in `trials` epochs of networks trained in turn."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done % trials == 0:
+            tick()
+
+    return count

@@ -1,0 +1,116 @@
+"""Table 3 beside ours, the spread over seeds, the U of Fig. 9, and the masks of Fig. 10."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from replication import paper
+from replication.experiments.unet.experiment import FED_UP, FIELDS, LAYERS, MEASURES, UNET, write_layers
+from replication.pages import plots
+from replication.sweep.store import Store
+
+# The convolutions on maps of the image's own size, at the beginning and the end.
+FULL_SIZE = (2, 3, 38, 39, 40)
+LABELS = {"tap 1 1": "mean log|c₁₁|", "norm": "mean log norm", "exact": "circular log-det"}
+
+
+def fed_up(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The networks with the loss on the layers that are fed upwards, and those without it."""
+    return UNET.compared(outcomes, layers=write_layers(FED_UP))
+
+
+def table_3(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Table 3's λs with epochs, seconds an epoch, accuracy and IoU, the paper's and ours (means over seeds)."""
+    ours = fed_up(outcomes)
+    rows = []
+    for theirs in paper.table_3().itertuples():
+        row = {
+            "λ": theirs.coefficient,
+            "epochs, paper": theirs.epochs,
+            "s an epoch, paper": theirs.seconds / theirs.epochs,
+        }
+        row |= {"accuracy, paper": theirs.accuracy, "IoU, paper": theirs.iou}
+        here = ours[ours.coefficient == theirs.coefficient]
+        if len(here):
+            late = " (not all stopped)" if here.censored.any() else ""
+            row |= {"seeds": str(len(here)), "epochs": f"{here.stopping_epoch.mean():.1f}{late}"}
+            row |= {"s an epoch": (here.training_seconds / here.stopping_epoch).mean()}
+            row |= {"accuracy": here.test_accuracy.mean(), "IoU, pooled": here.test_pooled_iou.mean()}
+            row |= {"IoU an image": here.test_iou.mean()}
+        rows.append(row | ({} if len(here) else {"seeds": "none"}))
+    return pd.DataFrame(rows)
+
+
+def spread(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Standard deviation over seeds of unguided networks, and the largest difference to λ = 0 that Table 3 prints."""
+    free = outcomes[outcomes.coefficient == 0]
+    if len(free) < 2:
+        return pd.DataFrame()
+    printed = paper.table_3().set_index("coefficient")
+    rows = []
+    for ours, theirs in (("test_accuracy", "accuracy"), ("test_pooled_iou", "iou")):
+        largest = (printed[theirs] - printed[theirs][0.0]).abs().max()
+        rows.append({"measure": theirs, "seeds": len(free), "standard deviation": free[ours].std()})
+        rows[-1] |= {"of a difference of two runs": free[ours].std() * 2**0.5, "largest difference in Table 3": largest}
+    return pd.DataFrame(rows)
+
+
+def flow_table(store: Store, outcomes: pd.DataFrame, when: str) -> pd.DataFrame:
+    """Mean by layer of each measure, averaged over the given networks, `before` or `after` training."""
+    kept = [store.artefacts(row.file, UNET.name)[f"{row.trial}-flow"] for row in outcomes.itertuples()]
+    boxes = np.mean(kept, axis=0)[("before", "after").index(when)]
+    means = pd.DataFrame(boxes[:, :, FIELDS.index("mean")], columns=[LABELS[measure] for measure in MEASURES])
+    return means.assign(number=list(LAYERS), name=list(LAYERS.values()))
+
+
+def curvature(means: pd.Series) -> tuple[float, float]:
+    """Coefficient of the square in a parabola over the layers' order, and its two-sided p-value: positive is a U."""
+    from statsmodels.regression.linear_model import OLS  # takes a second to import
+
+    order = np.linspace(-1, 1, len(means))
+    fitted = OLS(means.to_numpy(), np.stack([np.ones_like(order), order, order**2], 1)).fit()
+    return float(fitted.params[2]), float(fitted.pvalues[2])
+
+
+def flow_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
+    """The three measures by layer, before and after training, over the numbers of Fig. 9."""
+    figure, panels = plt.subplots(len(LABELS), 1, figsize=(7.2, 6.6), sharex=True)
+    for when, style in (("before", ":"), ("after", "-")):
+        table = flow_table(store, outcomes, when)
+        for panel, label in zip(panels, LABELS.values(), strict=True):
+            panel.plot(range(len(table)), table[label], style, marker="o", markersize=3, label=f"{when} training")
+            panel.set_xticks(range(len(table)), table.number)
+            panel.set(title=label, ylabel="nats")
+    panels[-1].set_xlabel("layer")
+    panels[0].legend()
+    return figure
+
+
+def masks_figure(
+    store: Store, outcomes: pd.DataFrame, images: Sequence[np.ndarray | None], masks: np.ndarray, seed: int = 0
+) -> Figure:
+    """Pictures, their true masks, and what networks of one seed predict for them, a column for each λ.
+
+    A picture that may not be shown is None: its panel stays empty.
+    """
+    shown = outcomes[outcomes.seed == seed].sort_values("coefficient")
+    columns = ["picture", "true mask", *(plots.coefficient_label(c) for c in shown.coefficient)]
+    predictions = [store.artefacts(row.file, UNET.name)[f"{row.trial}-masks"] for row in shown.itertuples()]
+    figure, panels = plt.subplots(len(images), len(columns), figsize=(1.25 * len(columns), 1.25 * len(images)))
+    for row, line in enumerate(panels):
+        for panel, title, picture in zip(
+            line, columns, [images[row], masks[row], *(p[row] for p in predictions)], strict=True
+        ):
+            panel.axis("off")
+            if picture is None:
+                panel.text(
+                    0.5, 0.5, "not ours\nto show", ha="center", va="center", transform=panel.transAxes, fontsize=7
+                )
+            else:
+                panel.imshow(picture, cmap="gray", vmin=0, vmax=picture.max() if title == "true mask" else 255)
+            if row == 0:
+                panel.set_title(title, fontsize=9)
+    return figure

@@ -1,0 +1,51 @@
+"""Rows of the ledger as pages show them."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from replication.verdicts.verdict import VERDICTS
+
+_MARKS = {"holds": "✓", "partly": "◐", "fails": "✗", "undecided": "?", "not tested": "–"}
+# The parts of the paper, as the home page lists them.
+PARTS = {
+    "theory and losses": ("3", "3.1", "3.2", "4.1", "4.2", "5.1"),
+    "entropy flow": ("5",),
+    "autoencoders": ("5.2",),
+    "small classifiers": ("5.3",),
+    "large classifiers": ("5.4",),
+    "segmentation": ("5.5",),
+    "introduction, conclusion": ("1", "6"),
+}
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined
+)
+_templates.filters |= {"mark": _MARKS.__getitem__, "css": lambda verdict: verdict.replace(" ", "-")}
+_templates.tests["finite"] = math.isfinite
+
+
+def render(rows: pd.DataFrame) -> HTML:
+    """A table of claims; each row carries its claim and verdict for `shown`."""
+    return _html("claims.html", rows=list(rows.itertuples()))
+
+
+def marks(rows: pd.DataFrame) -> HTML:
+    """All verdicts at a glance: a row for each part of the paper, a mark for each claim that leads to its row."""
+    parts = [(part, list(rows[rows.section.isin(sections)].itertuples())) for part, sections in PARTS.items()]
+    counts = {verdict: int((rows.verdict == verdict).sum()) for verdict in VERDICTS}
+    return _html("marks.html", parts=parts, counts=counts)
+
+
+def shown(page: str) -> dict[str, str]:
+    """Claim and verdict of every row of a page made by `render`."""
+    return dict(re.findall(r'data-claim="([^"]+)" data-verdict="([^"]+)"', page))
+
+
+def _html(template: str, **values: Any) -> HTML:
+    return HTML(_templates.get_template(template).render(**values))

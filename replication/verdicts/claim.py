@@ -1,0 +1,82 @@
+"""Claims as `claims.yml` states them: what the paper says, where, and the test that decides it."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from replication import reads
+from replication.verdicts.flow import Flow, FlowConsistent
+from replication.verdicts.levels import Benchmark, Level, Signs, Spread
+from replication.verdicts.mathematics import Mathematics
+from replication.verdicts.paired import FewerDimensions, GainDifference, Paired
+from replication.verdicts.reanalysis import Reanalysis
+from replication.verdicts.unet import SameFlow, UNetFlow
+
+Kind = Literal["mathematical", "statistical", "empirical"]
+# A new kind of test is a class and its name here.
+AnyTest = Annotated[
+    Mathematics
+    | Reanalysis
+    | Paired
+    | Level
+    | Spread
+    | Signs
+    | FewerDimensions
+    | Benchmark
+    | GainDifference
+    | Flow
+    | UNetFlow
+    | SameFlow
+    | FlowConsistent,
+    Field(discriminator="kind"),
+]
+
+
+class InvalidClaim(ValueError):
+    """An entry of claims.yml cannot be read; the message names the claim, the place in it, and what is allowed."""
+
+
+class Claim(BaseModel):
+    """One claim as the ledger states it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    section: str
+    place: str
+    quote: str
+    kind: Kind
+    measure: str
+    threshold: str
+    test: AnyTest
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """Read the ledger.
+
+    Raises:
+        InvalidClaim: a key missing or unknown; a kind, test, experiment, data set, measure or side that does not exist;
+            an id used twice. All faults are listed.
+    """
+    entries = yaml.safe_load(reads.read_text(path))
+    claims, faults = [], []
+    for entry in entries:
+        try:
+            claims.append(Claim.model_validate(entry))
+        except ValidationError as error:
+            faults += [_fault(entry, found) for found in error.errors()]
+    faults += [f"claim {name!r} is in the ledger twice" for name, n in Counter(c.id for c in claims).items() if n > 1]
+    if faults:
+        raise InvalidClaim(f"{path.name}: " + "; ".join(faults))
+    return claims
+
+
+def _fault(entry: Any, found: Any) -> str:
+    """One fault in words: the claim, the place in it, and what is wrong there."""
+    name = entry.get("id", "?") if isinstance(entry, dict) else entry
+    # The tag of a discriminated union stands in the place, where it says nothing.
+    place = ".".join(str(part) for k, part in enumerate(found["loc"]) if not (k == 1 and found["loc"][0] == "test"))
+    return f"claim {name!r}, {place or 'entry'}: {found['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,90 @@
+"""The ledger: every claim with its verdict, decided once for whoever shows it.
+
+`_build/ledger.json` keeps the rows with what they were decided from: code, claims, records. It is renewed when any of
+it has changed.
+"""
+
+import json
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from replication import reads
+from replication.experiments.registry import store_for
+from replication.files import digest, write_atomically
+from replication.provenance import computing
+from replication.sweep.store import Store
+from replication.verdicts.claim import Claim, load_claims
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "_build" / "ledger.json"
+_NUMBERS = ["effect", "low", "high"]
+
+
+def decide(claims: Sequence[Claim], store: Store) -> pd.DataFrame:
+    """All claims with their verdicts, one row each, in the ledger's order."""
+    rows = []
+    for claim in claims:
+        verdict = claim.test.decide(store)
+        stated = claim.model_dump(exclude={"test"})
+        low, high = verdict.interval
+        rows.append(
+            stated
+            | {"verdict": verdict.status, "effect": verdict.effect, "low": low, "high": high}
+            | {"scope": verdict.scope, "note": verdict.note}
+        )
+    return pd.DataFrame(rows)
+
+
+def rows(section: str = "", prefix: str = "") -> pd.DataFrame:
+    """Rows of the current ledger: all of them, those of one section, or those whose id begins so."""
+    chosen = _chosen(current(), section, prefix)
+    reads.note("ledger", json.dumps([section, prefix]), _fingerprint(chosen))
+    return _table(chosen)
+
+
+def current() -> list[dict[str, Any]]:
+    """The ledger as the claims, records and code of this moment decide it, from the file where it is up to date."""
+    store = store_for("paper")
+    if KEPT.exists():
+        kept = json.loads(KEPT.read_text(encoding="utf-8"))
+        same = kept["root"] == str(store.root) and kept["code"] == computing()
+        if same and not reads.changed(kept["reads"]):
+            found: list[dict[str, Any]] = kept["rows"]
+            return found
+    with reads.recording() as noted:
+        table = decide(load_claims(ROOT / "claims.yml"), store)
+    found = [
+        {name: value if name not in _NUMBERS or isfinite(value) else str(value) for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+    content = {"root": str(store.root), "code": computing(), "reads": noted, "rows": found}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_atomically(KEPT, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return found
+
+
+def _chosen(found: list[dict[str, Any]], section: str, prefix: str) -> list[dict[str, Any]]:
+    return [row for row in found if section in ("", row["section"]) and row["id"].startswith(prefix)]
+
+
+def _table(found: list[dict[str, Any]]) -> pd.DataFrame:
+    """As a frame; numbers that JSON does not have (nan, inf) stand in the file as texts."""
+    return pd.DataFrame(found).astype(dict.fromkeys(_NUMBERS, float))
+
+
+def _fingerprint(found: list[dict[str, Any]]) -> str:
+    return digest(json.dumps(found, sort_keys=True))
+
+
+def _now(selection: str) -> str:
+    section, prefix = json.loads(selection)
+    if not KEPT.exists():
+        return "absent"
+    return _fingerprint(_chosen(json.loads(KEPT.read_text(encoding="utf-8"))["rows"], section, prefix))
+
+
+reads.offer("ledger", _now)

@@ -1,0 +1,68 @@
+"""What a test says of a claim, and what every kind of test is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from replication.sweep.store import Store
+
+Status = Literal["holds", "partly", "fails", "undecided", "not tested"]
+VERDICTS: tuple[Status, ...] = get_args(Status)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the records say of a claim.
+
+    `effect` and `interval` are in the claim's measure (NaN where there is none); `scope` says at
+    which scale; `note` gives the count, the power or the counterexample.
+    """
+
+    status: Status
+    note: str
+    effect: float = np.nan
+    interval: tuple[float, float] = (np.nan, np.nan)
+    scope: str = ""
+
+
+class Test(BaseModel, ABC):
+    """A kind of test: its fields are the keys that a claim gives it, beside `kind`, which names it.
+
+    Nothing in a test depends on a result: thresholds are in the ledger, numbers in the records.
+    """
+
+    __test__ = False  # for pytest, which collects what is called so
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def decide(self, store: Store) -> Verdict:
+        """The verdict; only records of scope `paper` or `reduced` count."""
+
+
+class Checks:
+    """Small computations that can fail, by the name of their function; each is done once."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Callable[[], tuple[Status, str]]] = {}
+
+    def register(self, check: Callable[[], tuple[Status, str]]) -> Callable[[], tuple[Status, str]]:
+        self._checks[check.__name__] = cache(check)
+        return check
+
+    def known(self, name: str) -> str:
+        if name not in self._checks:
+            raise ValueError(f"there is no check {name!r}; known: {', '.join(self._checks)}")
+        return name
+
+    def result(self, name: str) -> tuple[Status, str]:
+        return self._checks[name]()
+
+
+def share(supported: int, of: int) -> Status:
+    """All of them: holds; some: partly; none: fails."""
+    return "holds" if supported == of else "partly" if supported else "fails"
