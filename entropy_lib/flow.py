@@ -38,7 +38,8 @@ def entropy_flow(
         - `log_norm`: log of the slice's Euclidean norm, log of the Frobenius norm for a dense layer;
         - `exact`: of the whole layer, the same in each of its rows: circular log-det per pixel and
           channel at stride one; ½ log det of the Gram matrix per output for a dense layer.
-        `flow.attrs["skipped"]` maps the name of every other module that holds a matrix to the reason why it has no row.
+
+        Its `attrs["skipped"]` maps every other module that holds a matrix to the reason why it has no row.
 
     Raises:
         ValueError: the model has no dense or 2-D convolutional layer, or a weight is not finite.

@@ -175,8 +175,8 @@ class EntropyGuidance(nn.Module):
         model: any `nn.Module`; its parameters are read at every call, never changed or registered.
         coefficients: `{name: λ}` with names of modules (`"encoder.0"`), of parameters (`"encoder.0.weight"`), or of one
             matrix in a stack of them (`"lstm.weight_hh_l0[o]"`); `""` is the model itself. The module says what it
-            is: of a dense layer |det W| is guided, of a convolution |c11| of every filter. For a convolution λ may
-            be a tensor per filter, in the orientation of the output (see :class:`ConvEntropyLoss`).
+            is: of a dense layer :math:`|\det W|` is guided, of a convolution :math:`|c_{11}|` of every filter. For a
+            convolution λ may be a tensor per filter, in the orientation of the output (:class:`ConvEntropyLoss`).
         form, eps: as in the losses.
 
     Weights are checked here, and not at every step. A call gives the scalar loss; with a mapping of parameters, as of
