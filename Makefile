@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LIVE := _build/live/sympy.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf serve test live browser notebooks picture links lint clean
+.PHONY: help book pdf serve test slow library live browser notebooks picture versions links lint clean
 
 help:           ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +23,15 @@ serve: $(READY) ## serve the built book on 127.0.0.1 and open it
 test: $(READY) $(LIVE)  ## run the test suite (make browser first for the browser tests)
 	$(BIN)/pytest -n 2 --dist loadfile
 
+slow: $(READY)  ## run the tests that need longer, as CI does
+	$(BIN)/pytest -m slow
+
+library:        ## try the library alone, from its wheel, on $$(PYTHON): it needs nothing of the replication
+	rm -rf _build/library && $(PYTHON) -m venv _build/library
+	_build/library/bin/pip install --quiet --disable-pip-version-check . pytest hypothesis
+	_build/library/bin/python -m pytest tests/test_theory.py tests/test_laws.py tests/test_guidance.py
+	test ! -e _build/library/bin/entropy-book
+
 live: $(LIVE)   ## make what lets a page's derivations run in the browser
 
 browser: $(READY) ## install Chromium for the browser tests
@@ -35,6 +44,14 @@ notebooks: $(READY) ## write the chapters as .ipynb into _build/notebooks, for p
 
 picture: $(READY) ## redraw the README's picture from the committed records
 	$(BIN)/entropy-book picture
+
+versions: $(READY) ## write constraints.txt and environment.yml from requirements.txt, where versions stand
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links requirements.txt -o constraints.txt
+	sed -i 's/+cpu$$//; 1i # Everything that requirements.txt pulls in; `make versions` writes this file.' constraints.txt
+	{ printf '# The versions of requirements.txt for conda; `make versions` writes this file.\n'; \
+	  printf 'name: entropy-book\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
+	  sed -n 's/^\([A-Za-z].*==.*\)/      - \1/p' requirements.txt; } > environment.yml
 
 links: $(READY) ## ask every address in the book whether it answers
 	$(BIN)/jupyter-book build _build/stage --builder custom --custom-builder linkcheck --quiet

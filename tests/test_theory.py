@@ -152,39 +152,9 @@ def test_mahler_measure_of_nothing_is_minus_infinity():
     assert el.mahler_measure(torch.zeros(2, 3, 3)).tolist() == [-math.inf, -math.inf]
 
 
-GRADIENTS = {
-    "dense": (el.dense_entropy_change, (2, 3, 4)),
-    "dense tall": (el.dense_entropy_change, (4, 3)),
-    "conv": (lambda k: el.conv_entropy_change(k, (5, 6)), (2, 3, 2)),
-    "gram wide": (el.gram_entropy_change, (2, 2, 4)),
-    "gram tall": (el.gram_entropy_change, (4, 2)),
-    "causal": (lambda k: el.causal_conv_entropy_change(k, (4, 4)), (2, 2, 3, 2)),
-    "circular square": (lambda k: el.circular_conv_entropy_change(k, (4, 5)), (2, 2, 3, 2)),
-    "circular wide": (lambda k: el.circular_conv_entropy_change(k, (4, 5)), (1, 2, 3, 2)),
-    "mahler": (lambda k: el.mahler_measure(k, points=32), (3, 3)),
-    "completion": (lambda k: el.complete_conv(k, (3, 4)).sin(), (2, 3)),
-    "complete_dense": (lambda w: el.complete_dense(w).sin(), (2, 3)),
-}
-
-
-@pytest.mark.parametrize("name", GRADIENTS)
-def test_gradients(name):
-    function, shape = GRADIENTS[name]
-    assert torch.autograd.gradcheck(function, normal(3, *shape).requires_grad_())
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype):
-    weight, kernel = normal(1, 5, 5, dtype=dtype), normal(2, 2, 2, 3, 3, dtype=dtype)
-    pairs = [
-        (el.dense_entropy_change(weight), el.dense_entropy_change(weight.float())),
-        (el.gram_entropy_change(weight[:3]), el.gram_entropy_change(weight[:3].float())),
-        (el.conv_entropy_change(kernel, (4, 4)), el.conv_entropy_change(kernel.float(), (4, 4))),
-        (el.circular_conv_entropy_change(kernel, (4, 4)), el.circular_conv_entropy_change(kernel.float(), (4, 4))),
-        (el.mahler_measure(kernel[0, 0]), el.mahler_measure(kernel[0, 0].float())),
-    ]
-    for half, full in pairs:
-        assert half.dtype == torch.float32 and torch.equal(half, full)
+@pytest.mark.parametrize("complete", [el.complete_dense, lambda kernel: el.complete_conv(kernel, (3, 4))])
+def test_completions_have_gradients(complete):
+    assert torch.autograd.gradcheck(lambda weight: complete(weight).sin(), normal(3, 2, 3).requires_grad_())
 
 
 def test_singular_is_minus_infinity_and_never_nan():
@@ -225,19 +195,6 @@ def test_refusals_say_what_was_expected(name):
     call, error, message = REFUSALS[name]
     with pytest.raises(error, match=message):
         call()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
-def test_formulas_stay_on_the_device():
-    weight, kernel = normal(1, 3, 5).cuda(), normal(2, 2, 2, 3, 3).cuda()
-    for found in (
-        el.dense_entropy_change(weight),
-        el.gram_entropy_change(weight),
-        el.complete_conv(kernel, (4, 4)),
-        el.circular_conv_entropy_change(kernel, (4, 4)),
-        el.mahler_measure(kernel),
-    ):
-        assert found.is_cuda
 
 
 def test_large_batches_survive_several_threads():
