@@ -1,10 +1,10 @@
-"""What `EntropyGuidance` costs on VGG-16's convolutions over the bare formulas: writes results/benchmarks/guidance-cpu.json.
+"""What `EntropyGuidance` costs on VGG-16 over the bare formulas: writes results/benchmarks/guidance-cpu.json.
 
     python benchmarks/guidance.py
 
-One step is the loss and its gradient. The bare way is the formula in a line of torch for each kernel, as a user would
-write it. Both are timed in turn, one thread, and compared by the median. Leave the machine alone meanwhile; it takes half
-a minute. The book's page on performance reads the file.
+One step is the loss of all convolutions and its gradient. The bare way is the formula in a line of torch for each
+kernel, as a user would write it. Both are timed in turn, one thread, and compared by the median. Leave the machine
+alone meanwhile; it takes half a minute. The book's page on performance reads the file.
 """
 
 import json

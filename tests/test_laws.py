@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import entropy_lib as el
@@ -197,3 +197,27 @@ def test_it_stays_on_its_device(name):
     (one,) = weights(case, 1)
     found = case.function(one.cuda())
     assert found.is_cuda and float(found) == pytest.approx(float(case.function(one)), rel=1e-6)
+
+
+def taps(kernel: np.ndarray) -> float:
+    return float(-np.log(np.abs(kernel[..., 0, 0])).sum())
+
+
+# A kind of layer is a line: a module, and what its term with λ = 1 is, of the weight as the module stores it.
+LAYERS = {
+    "linear": (nn.Linear(5, 3), lambda weight: -log_det(completed(weight))),
+    "convolution": (nn.Conv2d(4, 6, (3, 2), groups=2), taps),
+    "transposed convolution": (nn.ConvTranspose2d(4, 6, (3, 2), groups=2), taps),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_is_read_as_what_it_is(name):
+    module, oracle = LAYERS[name]
+    module = module.double()
+    guidance, weight = el.EntropyGuidance(module, {"": 1.0}), module.weight.detach()
+    assert float(guidance().detach()) == pytest.approx(oracle(weight.numpy()))
+    assert torch.autograd.gradcheck(lambda w: guidance({"weight": w}), weight.clone().requires_grad_())
+    torch.testing.assert_close(torch.compile(guidance, fullgraph=True, backend="aot_eager")(), guidance())
+    both = torch.vmap(lambda w: guidance({"weight": w}))(torch.stack([weight, 2 * weight]))
+    torch.testing.assert_close(both[1], guidance({"weight": 2 * weight}))

@@ -30,20 +30,21 @@ class Level(Test):
     coefficients: tuple[float, ...]
     low: float
     high: float
+    by: tuple[str, ...] = ("latent",)
     where: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_names(self.experiment, [self.measure], where=self.where)
+        check_names(self.experiment, [self.measure], self.by, self.where)
         return self
 
     def decide(self, store: Store) -> Verdict:
         experiment = EXPERIMENTS[self.experiment]
-        table = compared(experiment, store, self.data, self.where)
+        table = compared(experiment, store, self.data, self.where, self.by)
         table = table[table.coefficient.isin(self.coefficients)]
         if table.empty:
             return not_tested(self.experiment, self.data)
-        groups = [group for _, group in table.groupby(["latent", "coefficient"])]
+        groups = [group for _, group in table.groupby([*self.by, "coefficient"])]
         summaries = [effect(group[self.measure].to_numpy()) for group in groups]
         bounds = np.array([censored(group, self.measure).any() for group in groups])
         low, high = self.low, self.high
@@ -57,7 +58,7 @@ class Level(Test):
         if status == "undecided":
             widest = max(s.high - s.mean for s in summaries)
             note += f"; the widest interval is ± {widest:.2g}" if np.isfinite(widest) else "; a cell has one seed only"
-        covered = scope(experiment, table, where=self.where)
+        covered = scope(experiment, table, self.by, self.where)
         return Verdict(status, note, overall.mean, (overall.low, overall.high), covered)
 
 
@@ -73,20 +74,21 @@ class Spread(Test):
     data: DataName
     measure: str
     threshold: float
+    by: tuple[str, ...] = ("latent",)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_names(self.experiment, [self.measure])
+        check_names(self.experiment, [self.measure], self.by)
         return self
 
     def decide(self, store: Store) -> Verdict:
         experiment = EXPERIMENTS[self.experiment]
-        table = compared(experiment, store, self.data)
+        table = compared(experiment, store, self.data, by=self.by)
         if table.empty:
             return not_tested(self.experiment, self.data)
-        groups = [group[self.measure] for _, group in table.groupby(["latent", "coefficient"])]
+        groups = [group[self.measure] for _, group in table.groupby([*self.by, "coefficient"])]
         cells = [cell for cell in groups if len(cell) >= 3 and cell.notna().all()]
-        covered = scope(experiment, table)
+        covered = scope(experiment, table, self.by)
         if not cells:
             return Verdict("undecided", "no cell has three seeds yet", scope=covered)
         width = stats.t.ppf(0.975, experiment.seeds - 1) / np.sqrt(experiment.seeds)
