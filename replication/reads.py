@@ -27,6 +27,12 @@ def note(kind: str, name: str, fingerprint: str | None = None) -> None:
     _open[-1][f"{kind} {name}"] = _fingerprints[kind](name) if fingerprint is None else fingerprint
 
 
+def note_once(kind: str, name: str) -> None:
+    """As :func:`note`, for what does not change while a process runs and takes time to look through."""
+    if f"{kind} {name}" not in _open[-1]:
+        note(kind, name)
+
+
 @contextmanager
 def recording() -> Iterator[dict[str, str]]:
     """Collect what is read within the block, apart from what was read outside of it."""

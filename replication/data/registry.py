@@ -33,7 +33,7 @@ def load(name: str, fingerprint: str | None = None, side: int | None = None) -> 
         ValueError: the files have another fingerprint than the one asked for.
     """
     _known(name)
-    reads.note("data", name, signature(name))
+    reads.note_once("data", name)
     found = loaded(name, side, folder())
     if fingerprint not in (None, found.fingerprint):
         raise ValueError(
