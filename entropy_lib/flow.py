@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from entropy_lib.layers import CONV, DENSE, kind_of, reason
+from entropy_lib.layers import CONV, DENSE, kind_of, known, reason
 from entropy_lib.theory.change import dense_entropy_change
 
 
@@ -80,8 +80,8 @@ def _skipped(model: nn.Module, measured: set[str]) -> dict[str, str]:
     found = {}
     for name, part in model.named_modules():
         if name not in measured and any(weight.ndim > 1 for weight in part.parameters(recurse=False)):
-            known = isinstance(part, (*MEASURED, nn.ConvTranspose2d))
-            found[name] = f"{type(part).__name__}: not run by the example, or not measured" if known else reason(part)
+            unseen = f"{type(part).__name__}: not run by the example, or not measured"
+            found[name] = unseen if known(part) else reason(part)
     return found
 
 

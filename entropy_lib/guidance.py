@@ -8,13 +8,28 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from entropy_lib.layers import CONV, DENSE, Form, Kind, Unreadable, holds, is_parametrised, kind_of, oriented, stack_of
+from entropy_lib.layers import (
+    CONV,
+    DENSE,
+    Bring,
+    Form,
+    Kind,
+    Unreadable,
+    as_stored,
+    holds,
+    is_parametrised,
+    kind_of,
+    known,
+    reason,
+    stack_of,
+)
 from entropy_lib.theory.checks import checked
 
 Coefficient = float | Tensor
@@ -157,8 +172,8 @@ class _Guided:
 
     module: str
     parameter: str
-    part: slice | None
     kind: Kind
+    bring: Bring  # to the shape of the kind
     coefficient: Coefficient
 
     @property
@@ -208,31 +223,22 @@ class EntropyGuidance(nn.Module):
 
     def weights(self) -> list[Tensor]:
         """The parameters that are guided, as the model holds them."""
-        return [self._read(guided, None) for guided in self._guided.values()]
+        (model,) = self._model
+        return [getattr(model.get_submodule(each.module), each.parameter) for each in self._guided.values()]
 
     def forward(self, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         return torch.stack(list(self._terms(parameters).values())).sum()
 
     def _terms(self, parameters: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        (model,) = self._model
         terms = {}
         for name, guided in self._guided.items():
-            weight = self._shaped(guided, self._read(guided, parameters))
+            module = model.get_submodule(guided.module)
+            held = getattr(module, guided.parameter) if parameters is None else parameters[guided.path]
+            weight = guided.bring(module, held)
             weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
             terms[name] = _term(guided.kind, weight, guided.coefficient, self.form, self.eps)
         return terms
-
-    def _read(self, guided: _Guided, parameters: Mapping[str, Tensor] | None) -> Tensor:
-        if parameters is not None:
-            return parameters[guided.path]
-        (model,) = self._model
-        return getattr(model.get_submodule(guided.module), guided.parameter)  # type: ignore[no-any-return]
-
-    def _shaped(self, guided: _Guided, weight: Tensor) -> Tensor:
-        if guided.part is not None:
-            return weight[guided.part]
-        (model,) = self._model
-        module = model.get_submodule(guided.module)
-        return oriented(module, weight) if guided.parameter == "weight" and _is_known(module) else weight
 
     def _attached(self, name: str, coefficient: object) -> _Guided:
         """Find a weight by its name and check, once, that it can be guided."""
@@ -241,20 +247,19 @@ class EntropyGuidance(nn.Module):
         path, parameter = self._found(named, name)
         module = model.get_submodule(path)
         try:
-            kind, rows = self._kind(module, parameter, part, by_parameter=named == _joined(path, parameter))
+            kind, bring = self._kind(module, parameter, part, by_parameter=named == _joined(path, parameter))
         except Unreadable as why:
             raise ValueError(f"{name!r} cannot be guided: {why}") from None
-        guided = _Guided(path, parameter, rows, kind, 0.0)
-        if is_parametrised(module, parameter):
-            # To read it is to compute it, which may move the state of a power iteration.
-            original = module.parametrizations[parameter].original  # type: ignore[index, union-attr]
-            return _Guided(path, parameter, rows, kind, _coefficient(coefficient, self._shaped(guided, original)))
-        weight = self._shaped(guided, getattr(module, parameter).detach())
+        # To read a weight that is computed from another may move the state of a power iteration.
+        original = module.parametrizations[parameter] if is_parametrised(module, parameter) else None  # type: ignore
+        computed = hasattr(original, "original")
+        held = original.original if computed else getattr(module, parameter)  # type: ignore[union-attr]
+        weight = bring(module, held.detach())
         if weight.ndim != kind.rank:
             raise ValueError(f"{name!r} has shape {tuple(weight.shape)}, a {kind.name} layer's weight has {kind.shape}")
         try:
-            weight = checked(weight, "its weight", kind.shape)
-            return _Guided(path, parameter, rows, kind, _coefficient(coefficient, weight))
+            weight = weight if computed else checked(weight, "its weight", kind.shape)
+            return _Guided(path, parameter, kind, bring, _coefficient(coefficient, weight))
         except (ValueError, TypeError) as why:
             raise type(why)(f"{name!r} cannot be guided: {why}") from None
 
@@ -279,48 +284,38 @@ class EntropyGuidance(nn.Module):
             except Unreadable as why:
                 raise ValueError(f"{name!r} cannot be guided: {why}") from None
             raise ValueError(f"{name!r} cannot be guided: its weight is no tensor of numbers, a quantised one perhaps")
-        known = [path for path, part in model.named_modules() if holds(part, "weight")]
-        raise KeyError(f"the model has no layer or parameter {name!r}; layers with a weight: {', '.join(known)}")
+        others = [path for path, part in model.named_modules() if holds(part, "weight")]
+        raise KeyError(f"the model has no layer or parameter {name!r}; layers with a weight: {', '.join(others)}")
 
     @staticmethod
-    def _kind(module: nn.Module, parameter: str, part: str | None, by_parameter: bool) -> tuple[Kind, slice | None]:
-        """What a weight is, and which rows of it are meant."""
+    def _kind(module: nn.Module, parameter: str, part: str | None, by_parameter: bool) -> tuple[Kind, Bring]:
+        """What a weight is, and how what is held under its name is brought to the shape of that."""
         parts = stack_of(module, parameter)
         if parts:
             if part not in list(parts):
                 listed = ", ".join(f"{parameter}[{one}]" for one in parts)
                 raise Unreadable(f"{type(module).__name__} stacks several matrices in it; name one of {listed}")
-            rows = getattr(module, parameter).shape[0] // len(parts)
-            at = parts.index(part)
-            return DENSE, slice(at * rows, (at + 1) * rows)
+            count = getattr(module, parameter).shape[0] // len(parts)
+            rows = slice(parts.index(part) * count, (parts.index(part) + 1) * count)
+            return DENSE, partial(_rows, rows)
         if part is not None:
             raise Unreadable(f"{parameter} of {type(module).__name__} is one matrix and has no part [{part}]")
-        if _is_known(module) and parameter == "weight":
-            return kind_of(module), None
+        found = known(module)
+        if found:
+            if parameter != "weight":
+                raise Unreadable(f"only the weight of a {type(module).__name__} can be guided")
+            return found
+        if not by_parameter or type(module).__module__.startswith("torch.nn.modules"):
+            raise Unreadable(reason(module))
         shape = getattr(module, parameter).shape
         kinds = {kind.rank: kind for kind in (DENSE, CONV)}
-        foreign = not type(module).__module__.startswith("torch.nn.modules")
-        if by_parameter and foreign and len(shape) in kinds:
-            return kinds[len(shape)], None
-        if by_parameter and foreign:
+        if len(shape) not in kinds:
             raise Unreadable(f"it has shape {tuple(shape)}; a matrix (N, d) or a kernel (out, in, p, q) can be guided")
-        raise Unreadable(str(_reason(module)))
+        return kinds[len(shape)], as_stored
 
 
-def _is_known(module: nn.Module) -> bool:
-    try:
-        kind_of(module)
-    except Unreadable:
-        return False
-    return True
-
-
-def _reason(module: nn.Module) -> Unreadable:
-    try:
-        kind_of(module)
-    except Unreadable as why:
-        return why
-    return Unreadable(f"only the weight of a {type(module).__name__} can be guided")
+def _rows(rows: slice, module: nn.Module, stack: Tensor) -> Tensor:
+    return stack[rows]
 
 
 def _joined(path: str, parameter: str) -> str:

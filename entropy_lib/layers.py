@@ -17,6 +17,7 @@ from entropy_lib.theory.linalg import log_abs_det
 
 Form = Literal["log", "reciprocal"]
 Size = tuple[int, int]
+Bring = Callable[[nn.Module, Tensor], Tensor]
 
 
 class Unreadable(ValueError):
@@ -96,7 +97,7 @@ DENSE = Kind("dense", "(N, d)", dense_penalty, _eye, _dense_exact)
 CONV = Kind("conv", "(out, in, p, q)", conv_penalty, torch.ones_like, conv_exact)
 
 
-def _as_stored(module: nn.Module, weight: Tensor) -> Tensor:
+def as_stored(module: nn.Module, weight: Tensor) -> Tensor:
     return weight
 
 
@@ -108,9 +109,9 @@ def _outputs_first(module: nn.Module, weight: Tensor) -> Tensor:
 
 
 # A module's type, the kind of layer that it is, and how its stored weight is brought to the kind's shape.
-KINDS: Mapping[type[nn.Module], tuple[Kind, Callable[[nn.Module, Tensor], Tensor]]] = {
-    nn.Linear: (DENSE, _as_stored),
-    nn.Conv2d: (CONV, _as_stored),
+KINDS: Mapping[type[nn.Module], tuple[Kind, Bring]] = {
+    nn.Linear: (DENSE, as_stored),
+    nn.Conv2d: (CONV, as_stored),
     nn.ConvTranspose2d: (CONV, _outputs_first),
 }
 
@@ -143,40 +144,37 @@ def stack_of(module: nn.Module, parameter: str) -> str:
     return ""
 
 
+def known(module: nn.Module) -> tuple[Kind, Bring] | None:
+    """What a module is, and how its stored weight is brought to the kind's shape; None for any other module."""
+    return next((found for layer, found in KINDS.items() if isinstance(module, layer)), None)
+
+
 def kind_of(module: nn.Module) -> Kind:
     """What a module is.
 
     Raises:
         Unreadable: no kind of layer that the library knows; the message says why.
     """
-    for known, (kind, _) in KINDS.items():
-        if isinstance(module, known):
-            return kind
-    raise Unreadable(reason(module))
+    found = known(module)
+    if found is None:
+        raise Unreadable(reason(module))
+    return found[0]
 
 
 def reason(module: nn.Module) -> str:
     """Why a module has no entropy change that the library could read."""
     name = type(module).__name__
-    for known, why in _REASONS.items():
-        if isinstance(module, known):
+    for layer, why in _REASONS.items():
+        if isinstance(module, layer):
             return f"{name}: {why}"
-    for known, (prefixes, parts) in STACKS.items():
-        if isinstance(module, known):
+    for layer, (prefixes, parts) in STACKS.items():
+        if isinstance(module, layer):
             named = [key for key, _ in module.named_parameters(recurse=False) if key.startswith(prefixes)]
             shown = ", ".join(f"{key}[{part}]" for key in named[:2] for part in parts)
             return f"{name} stacks several matrices in one weight; name one of them: {shown}"
     if not holds(module, "weight"):
         return f"{name} has no weight tensor" + (", a quantised one perhaps" if hasattr(module, "weight") else "")
     return f"{name} is no kind of layer that is known; a parameter of it may be named, such as its .weight"
-
-
-def oriented(module: nn.Module, weight: Tensor) -> Tensor:
-    """A known layer's weight in the shape of its kind."""
-    for known, (_, bring) in KINDS.items():
-        if isinstance(module, known):
-            return bring(module, weight)
-    raise Unreadable(reason(module))
 
 
 def holds(module: nn.Module, parameter: str) -> bool:

@@ -281,6 +281,11 @@ def test_guiding_changes_nothing_of_a_model_whose_weight_is_computed():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_a_weight_that_is_computed_of_two_others_is_guided_as_it_is_applied():
+    model = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
+    torch.testing.assert_close(el.EntropyGuidance(model, {"0": 0.5})(), el.DenseEntropyLoss(0.5)(model[0].weight))
+
+
 def test_a_flow_names_what_it_skipped():
     model = nn.ModuleDict({"conv": nn.Conv2d(1, 2, 3), "table": nn.Embedding(4, 2), "lstm": nn.LSTM(2, 2)})
     skipped = el.entropy_flow(model).attrs["skipped"]

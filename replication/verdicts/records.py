@@ -68,9 +68,7 @@ def compared(
     Raises:
         ValueError: two records for one seed, cell and λ; they may not be averaged silently.
     """
-    table = experiment.default(deciding(experiment, store, data), **(where or {}))
-    guided = table[table.coefficient != 0]
-    table = pd.concat([experiment.unguided_beside(guided, table), guided], ignore_index=True)
+    table = experiment.compared(experiment.default(deciding(experiment, store, data), **(where or {})))
     doubled = table[table.duplicated([*by, "coefficient", "seed"], keep=False)]
     if len(doubled):
         raise ValueError(f"{experiment.name} on {data} has several records for one seed: {', '.join(doubled.trial)}")

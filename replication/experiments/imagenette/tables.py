@@ -97,8 +97,7 @@ def curves_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
     curves = store.curves(IMAGENETTE.name)
     colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
     for panel, cell in zip(panels.flat, cells, strict=False):
-        guided = outcomes[outcomes.cell == cell]
-        shown = pd.concat([IMAGENETTE.unguided_beside(guided, outcomes), guided])
+        shown = IMAGENETTE.compared(outcomes, cell=cell)
         for c, group in shown.groupby("coefficient"):
             lost = f", {group.diverged.sum()} of {len(group)} diverged" if group.diverged.any() else ""
             lines = curves[curves.trial.isin(group.trial)].groupby("epoch").validation_accuracy.mean()
