@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from entropy_lib.flow import map_sizes
+from entropy_lib.maps import map_sizes
 from entropy_lib.theory.exact import circular_conv_entropy_change
 from replication.files import write_atomically
 from replication.networks.vgg_resnet import random_kernels, skeleton

@@ -6,6 +6,7 @@ determinant), λ < 0 suppresses it. Section 4.2 of the paper says so; Section 4.
 
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,16 +22,14 @@ from entropy_lib.layers import (
     Bring,
     Form,
     Kind,
-    Unreadable,
     as_stored,
-    holds,
-    is_parametrised,
     kind_of,
     known,
     reason,
     stack_of,
 )
-from entropy_lib.theory.checks import checked
+from entropy_lib.theory.checks import checked, lifted
+from entropy_lib.weights import Unreadable, adapted, holds, leaves, read
 
 Coefficient = float | Tensor
 
@@ -166,12 +165,21 @@ def _term(kind: Kind, weight: Tensor, coefficient: Coefficient, form: Form, eps:
     return coefficient * kind.penalty(weight, form, eps).sum()
 
 
+def _refuse_infinite(term: Tensor, kind: Kind) -> None:
+    """An infinite loss has no gradient: one such filter would make NaN of the whole network."""
+    if not term.isfinite():
+        what = "its square part is singular" if kind is DENSE else "a first tap is exactly zero, pruned perhaps"
+        raise Unreadable(f"{what}: the log form is infinite there; take form='reciprocal', or λ = 0 for that filter")
+
+
 @dataclass(frozen=True)
 class _Guided:
     """Where a guided weight is found, and what it is: all that need not be asked at every step."""
 
     module: str
     parameter: str
+    layer: type[nn.Module]
+    part: str | None  # of a stack
     kind: Kind
     bring: Bring  # to the shape of the kind
     coefficient: Coefficient
@@ -187,19 +195,24 @@ class EntropyGuidance(nn.Module):
     .. math:: \sum_\ell \lambda_1^\ell L_{\text{dense}}(W_\ell) + \sum_\ell \lambda_2^\ell L_{\text{conv}}(C_\ell)
 
     Args:
-        model: any `nn.Module`; its parameters are read at every call, never changed or registered.
+        model: any `nn.Module`; its weights are read at every call as the layers multiply by them (computed anew where
+            they are computed, gathered where they are sharded), never changed or registered.
         coefficients: `{name: λ}` with names of modules (`"encoder.0"`), of parameters (`"encoder.0.weight"`), or of one
             matrix in a stack of them (`"lstm.weight_hh_l0[o]"`); `""` is the model itself. The module says what it
             is: of a dense layer :math:`|\det W|` is guided, of a convolution :math:`|c_{11}|` of every filter. For a
             convolution λ may be a tensor per filter, in the orientation of the output (:class:`ConvEntropyLoss`).
         form, eps: as in the losses.
 
-    Weights are checked here, and not at every step. A call gives the scalar loss; with a mapping of parameters, as of
-    `dict(model.named_parameters())`, it is that of these instead of the model's own, for `torch.func`.
+    Weights are checked here, and not at every step. λ is no parameter and no buffer: the state dict is empty. A call
+    gives the scalar loss; with a mapping of parameters, as of `dict(model.named_parameters())`, it is that of these
+    instead of the model's own, for `torch.func`.
 
     Raises:
         KeyError: a name that the model does not have; the message lists those it has.
-        ValueError: a layer that cannot be read, with the reason; a weight that is not finite; what the losses raise.
+        ValueError: a layer that cannot be read, with the reason; a weight that is not finite, or at which the log form
+            is infinite; one weight under two names; what the losses raise.
+
+    A frozen weight is guided in vain, with a warning.
 
     >>> model = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 8))
     >>> guidance = EntropyGuidance(model, {"0": 1e-3})
@@ -210,12 +223,15 @@ class EntropyGuidance(nn.Module):
         self, model: nn.Module, coefficients: Mapping[str, Coefficient], form: Form = "log", eps: float = 1e-3
     ):
         super().__init__()
+        if not isinstance(coefficients, Mapping):
+            raise TypeError(f"coefficients are a mapping {{'name': λ}}, got {type(coefficients).__name__}")
         if not coefficients:
             raise ValueError("name at least one layer to guide: {'name': λ}")
         # In a tuple the model is no submodule: its parameters are not listed twice.
         self._model = (model,)
         self.form, self.eps = _form(form, eps)
         self._guided = {name: self._attached(name, given) for name, given in coefficients.items()}
+        self._refuse_twice()
 
     def per_layer(self, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Each layer's term, detached, for logging; the terms add up to the call's value."""
@@ -234,9 +250,10 @@ class EntropyGuidance(nn.Module):
         terms = {}
         for name, guided in self._guided.items():
             module = model.get_submodule(guided.module)
-            held = getattr(module, guided.parameter) if parameters is None else parameters[guided.path]
-            weight = guided.bring(module, held)
-            weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+            if type(module) is not guided.layer:  # wrapped or parametrised since
+                guided = self._guided[name] = self._attached(name, guided.coefficient)
+            held = read(module, guided.parameter) if parameters is None else parameters[guided.path]
+            weight = lifted(guided.bring(module, held))
             terms[name] = _term(guided.kind, weight, guided.coefficient, self.form, self.eps)
         return terms
 
@@ -247,21 +264,30 @@ class EntropyGuidance(nn.Module):
         path, parameter = self._found(named, name)
         module = model.get_submodule(path)
         try:
-            kind, bring = self._kind(module, parameter, part, by_parameter=named == _joined(path, parameter))
-        except Unreadable as why:
-            raise ValueError(f"{name!r} cannot be guided: {why}") from None
-        # To read a weight that is computed from another may move the state of a power iteration.
-        original = module.parametrizations[parameter] if is_parametrised(module, parameter) else None  # type: ignore
-        computed = hasattr(original, "original")
-        held = original.original if computed else getattr(module, parameter)  # type: ignore[union-attr]
-        weight = bring(module, held.detach())
-        if weight.ndim != kind.rank:
-            raise ValueError(f"{name!r} has shape {tuple(weight.shape)}, a {kind.name} layer's weight has {kind.shape}")
-        try:
-            weight = weight if computed else checked(weight, "its weight", kind.shape)
-            return _Guided(path, parameter, kind, bring, _coefficient(coefficient, weight))
+            held = read(module, parameter).detach()
+            kind, bring = self._kind(module, parameter, part, held, by_parameter=named == _joined(path, parameter))
+            weight = bring(module, held)
+            if weight.ndim != kind.rank:
+                raise Unreadable(f"it has shape {tuple(weight.shape)}, a {kind.name} layer's weight has {kind.shape}")
+            weight = checked(weight, "its weight", kind.shape)
+            coefficient = _coefficient(coefficient, weight)
+            _refuse_infinite(_term(kind, weight, coefficient, self.form, self.eps), kind)
         except (ValueError, TypeError) as why:
-            raise type(why)(f"{name!r} cannot be guided: {why}") from None
+            error = TypeError if isinstance(why, TypeError) else ValueError
+            raise error(f"{name!r} cannot be guided: {why}") from None
+        if not any(leaf.requires_grad for leaf in leaves(module, parameter)):
+            warnings.warn(f"{name!r} is frozen, its requires_grad is False: guidance does not move it", stacklevel=4)
+        return _Guided(path, parameter, type(module), part, kind, bring, coefficient)
+
+    def _refuse_twice(self) -> None:
+        """Two names of one weight, tied or called differently, would double λ in silence."""
+        (model,) = self._model
+        first: dict[object, str] = {}
+        for name, guided in self._guided.items():
+            moved = leaves(model.get_submodule(guided.module), guided.parameter)
+            other = first.setdefault((*map(id, moved), guided.part), name)
+            if other != name:
+                raise ValueError(f"{other!r} and {name!r} are one weight; give it one λ")
 
     def _found(self, named: str, name: str) -> tuple[str, str]:
         """The module and the parameter that a name means."""
@@ -288,14 +314,16 @@ class EntropyGuidance(nn.Module):
         raise KeyError(f"the model has no layer or parameter {name!r}; layers with a weight: {', '.join(others)}")
 
     @staticmethod
-    def _kind(module: nn.Module, parameter: str, part: str | None, by_parameter: bool) -> tuple[Kind, Bring]:
+    def _kind(
+        module: nn.Module, parameter: str, part: str | None, held: Tensor, by_parameter: bool
+    ) -> tuple[Kind, Bring]:
         """What a weight is, and how what is held under its name is brought to the shape of that."""
         parts = stack_of(module, parameter)
         if parts:
             if part not in list(parts):
                 listed = ", ".join(f"{parameter}[{one}]" for one in parts)
                 raise Unreadable(f"{type(module).__name__} stacks several matrices in it; name one of {listed}")
-            count = getattr(module, parameter).shape[0] // len(parts)
+            count = held.shape[0] // len(parts)
             rows = slice(parts.index(part) * count, (parts.index(part) + 1) * count)
             return DENSE, partial(_rows, rows)
         if part is not None:
@@ -305,13 +333,13 @@ class EntropyGuidance(nn.Module):
             if parameter != "weight":
                 raise Unreadable(f"only the weight of a {type(module).__name__} can be guided")
             return found
-        if not by_parameter or type(module).__module__.startswith("torch.nn.modules"):
+        if not by_parameter or adapted(module) or type(module).__module__.startswith("torch.nn.modules"):
             raise Unreadable(reason(module))
-        shape = getattr(module, parameter).shape
         kinds = {kind.rank: kind for kind in (DENSE, CONV)}
-        if len(shape) not in kinds:
-            raise Unreadable(f"it has shape {tuple(shape)}; a matrix (N, d) or a kernel (out, in, p, q) can be guided")
-        return kinds[len(shape)], as_stored
+        if held.ndim not in kinds:
+            shape = tuple(held.shape)
+            raise Unreadable(f"it has shape {shape}; a matrix (N, d) or a kernel (out, in, p, q) can be guided")
+        return kinds[held.ndim], as_stored
 
 
 def _rows(rows: slice, module: nn.Module, stack: Tensor) -> Tensor:

@@ -3,25 +3,22 @@
 A new kind of layer is one entry of `KINDS`. Whoever guides or measures a model asks :func:`kind_of` what a module is.
 """
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from entropy_lib.theory.change import square_part
 from entropy_lib.theory.exact import circular_conv_entropy_change, gram_entropy_change
 from entropy_lib.theory.linalg import log_abs_det
+from entropy_lib.weights import Unreadable, adapted, holds
 
 Form = Literal["log", "reciprocal"]
 Size = tuple[int, int]
 Bring = Callable[[nn.Module, Tensor], Tensor]
-
-
-class Unreadable(ValueError):
-    """A layer has no weight that the formulas could be applied to; the message says why."""
 
 
 # --- Penalties: the summands of the losses, without λ ----------------------------------------------
@@ -63,14 +60,14 @@ class Kind:
         shape: of its weight, in the orientation of the output, the filters first.
         penalty: `(weight, form, eps)` to one number for each filter.
         neutral: a weight of the same shape at which penalty and gradient are finite, where λ is 0.
-        exact: the layer's measure in nats for each output, or for each pixel and channel of a map of this size.
+        exact: of a module, its stored weight and the map that it sees: the volume change in nats for each dimension.
     """
 
     name: str
     shape: str
     penalty: Callable[[Tensor, Form, float], Tensor]
     neutral: Callable[[Tensor], Tensor]
-    exact: Callable[[Tensor, Size, int], float]
+    exact: Callable[[nn.Module, Tensor, Size], float]
 
     @property
     def rank(self) -> int:
@@ -81,24 +78,48 @@ def _eye(weight: Tensor) -> Tensor:
     return torch.eye(*weight.shape[-2:], dtype=weight.dtype, device=weight.device)
 
 
-def _dense_exact(weight: Tensor, size: Size, groups: int) -> float:
+def _dense_exact(module: nn.Module, weight: Tensor, size: Size) -> float:
     return float(gram_entropy_change(weight)) / min(weight.shape)
 
 
-def conv_exact(kernel: Tensor, input_size: Size, groups: int = 1) -> float:
-    """Circular log-det per pixel and channel of a kernel `(out, in / groups, p, q)`."""
+def conv_exact(
+    kernel: Tensor, input_size: Size, groups: int = 1, stride: Size = (1, 1), dilation: Size = (1, 1)
+) -> float:
+    """Circular log-det of a kernel `(out, in / groups, p, q)`, for each of the dimensions that go through.
+
+    With stride one these are the pixels times the channels, of whichever side has fewer.
+    """
     blocks = kernel.detach().unflatten(0, (groups, -1))
-    channels = groups * min(blocks.shape[1:3])
-    total = circular_conv_entropy_change(blocks, input_size).sum().item()
-    return total / float(input_size[0] * input_size[1] * channels)
+    steps = math.prod(stride)
+    channels = groups * min(blocks.shape[1], blocks.shape[2] * steps)
+    total = circular_conv_entropy_change(blocks, input_size, stride, dilation).sum().item()
+    return total / float(math.prod(input_size) // steps * channels)
+
+
+def _conv_exact(module: Any, weight: Tensor, size: Size) -> float:
+    """On the map that the layer sees, with the columns that its stride needs to end evenly."""
+    p, q = weight.shape[-2:]
+    length, width = (-(-max(n, taps) // s) * s for n, taps, s in zip(size, (p, q), module.stride, strict=True))
+    return conv_exact(weight, (length, width), module.groups, module.stride, module.dilation)
+
+
+def _transposed_exact(module: Any, weight: Tensor, size: Size) -> float:
+    """A transposed convolution is the transpose of the convolution with its stored weight: their volumes are equal."""
+    length, width = (n * s for n, s in zip(size, module.stride, strict=True))
+    return _conv_exact(module, weight, (length, width))
 
 
 DENSE = Kind("dense", "(N, d)", dense_penalty, _eye, _dense_exact)
-CONV = Kind("conv", "(out, in, p, q)", conv_penalty, torch.ones_like, conv_exact)
+CONV = Kind("conv", "(out, in, p, q)", conv_penalty, torch.ones_like, _conv_exact)
+TRANSPOSED = replace(CONV, exact=_transposed_exact)
 
 
 def as_stored(module: nn.Module, weight: Tensor) -> Tensor:
     return weight
+
+
+def _turned(module: nn.Module, weight: Tensor) -> Tensor:
+    return weight.mT
 
 
 def _outputs_first(module: nn.Module, weight: Tensor) -> Tensor:
@@ -112,7 +133,11 @@ def _outputs_first(module: nn.Module, weight: Tensor) -> Tensor:
 KINDS: Mapping[type[nn.Module], tuple[Kind, Bring]] = {
     nn.Linear: (DENSE, as_stored),
     nn.Conv2d: (CONV, as_stored),
-    nn.ConvTranspose2d: (CONV, _outputs_first),
+    nn.ConvTranspose2d: (TRANSPOSED, _outputs_first),
+}
+# Kinds of other libraries, by the full name of their type: they are not imported for it.
+FOREIGN: Mapping[str, tuple[Kind, Bring]] = {
+    "transformers.pytorch_utils.Conv1D": (DENSE, _turned),  # GPT-2's dense layer, stored (in, out)
 }
 
 # Stacks: one parameter that holds several matrices one below the other. They are named, in their order.
@@ -146,7 +171,10 @@ def stack_of(module: nn.Module, parameter: str) -> str:
 
 def known(module: nn.Module) -> tuple[Kind, Bring] | None:
     """What a module is, and how its stored weight is brought to the kind's shape; None for any other module."""
-    return next((found for layer, found in KINDS.items() if isinstance(module, layer)), None)
+    own = (found for layer, found in KINDS.items() if isinstance(module, layer))
+    names = (f"{layer.__module__}.{layer.__qualname__}" for layer in type(module).__mro__)
+    foreign = (FOREIGN[name] for name in names if name in FOREIGN)
+    return next(own, None) or next(foreign, None)
 
 
 def kind_of(module: nn.Module) -> Kind:
@@ -164,6 +192,8 @@ def kind_of(module: nn.Module) -> Kind:
 def reason(module: nn.Module) -> str:
     """Why a module has no entropy change that the library could read."""
     name = type(module).__name__
+    if adapted(module):
+        return adapted(module)
     for layer, why in _REASONS.items():
         if isinstance(module, layer):
             return f"{name}: {why}"
@@ -175,13 +205,3 @@ def reason(module: nn.Module) -> str:
     if not holds(module, "weight"):
         return f"{name} has no weight tensor" + (", a quantised one perhaps" if hasattr(module, "weight") else "")
     return f"{name} is no kind of layer that is known; a parameter of it may be named, such as its .weight"
-
-
-def holds(module: nn.Module, parameter: str) -> bool:
-    """Whether a module has a tensor of this name; a weight that is computed is not computed to tell."""
-    return is_parametrised(module, parameter) or isinstance(getattr(module, parameter, None), Tensor)
-
-
-def is_parametrised(module: nn.Module, parameter: str) -> bool:
-    """Whether reading this weight computes it, which may change the module's buffers."""
-    return parametrize.is_parametrized(module, parameter)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -130,11 +130,15 @@ def weights(case: Case, count: int, seed: int = 0) -> Tensor:
 
 
 @every_case
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_its_value_is_that_of_the_oracle(name, seed):
     case = CASES[name]
     (one,) = weights(case, 1, seed)
-    assert float(case.function(one)) == pytest.approx(case.oracle(one.numpy()), rel=1e-5, abs=case.atol)
+    expected = case.oracle(one.numpy())
+    # Near a singular matrix a dense account loses its digits; the last digits of the weight then decide its first.
+    assume(abs(case.oracle(one.numpy() * (1 + 1e-12 * np.arange(one.numel()).reshape(one.shape))) - expected) < 1e-7)
+    assert float(case.function(one)) == pytest.approx(expected, rel=1e-5, abs=case.atol)
 
 
 @every_case

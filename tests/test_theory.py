@@ -184,7 +184,11 @@ REFUSALS = {
     "NaN": (lambda: el.gram_entropy_change(torch.tensor([[math.nan]])), ValueError, "NaN"),
     "empty": (lambda: el.dense_entropy_change(torch.ones(0, 3)), ValueError, "empty"),
     "kernel too large": (lambda: el.conv_entropy_change(torch.ones(3, 3), (2, 5)), ValueError, "3x3 .* 2x5"),
-    "size": (lambda: el.conv_matrix(torch.ones(3, 3), 5), ValueError, r"pair \(l, w\)"),
+    "size": (
+        lambda: el.conv_matrix(torch.ones(3, 3), 5),
+        ValueError,
+        r"input_size \(l, w\) must be a pair of whole numbers",
+    ),
     "three dimensions": (lambda: el.circular_conv_entropy_change(torch.ones(2, 3, 3), (4, 4)), ValueError, "out, in"),
     "out != in": (lambda: el.causal_conv_entropy_change(torch.ones(2, 1, 3, 3), (4, 4)), ValueError, "out = in"),
 }

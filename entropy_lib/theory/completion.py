@@ -49,7 +49,7 @@ def conv_matrix(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
         `(..., (l-p+1)(w-q+1), lw)`; images are flattened row by row.
 
     Raises:
-        TypeError, ValueError: as :func:`conv_entropy_change`.
+        TypeError, ValueError: as :func:`conv_entropy_change`; an input of more than 16,384 pixels.
 
     >>> conv_matrix(torch.tensor([[2.0, 1.0]]), (1, 3))
     tensor([[2., 1., 0.],
@@ -75,7 +75,7 @@ def complete_conv(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
         `(..., lw, lw)` with determinant :math:`c_{11}^{(l-p+1)(w-q+1)}`.
 
     Raises:
-        TypeError, ValueError: as :func:`conv_entropy_change`.
+        TypeError, ValueError: as :func:`conv_matrix`.
 
     >>> complete_conv(torch.tensor([[2.0, 1.0]]), (1, 3))
     tensor([[2., 1., 0.],
@@ -91,6 +91,9 @@ def complete_conv(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
     return _fill(kernel, index.reshape(length * width, length * width))
 
 
+# A matrix of as many entries takes two gigabytes in double precision, and its index as much again.
+_ENTRIES = 2**28
+
 # Where an entry of the matrix is no tap, its index counts back from the end of [taps, 0, 1].
 _ZERO, _ONE = -2, -1
 
@@ -99,6 +102,11 @@ def _offsets(kernel: Tensor, input_size: tuple[int, int]) -> tuple[Tensor, tuple
     """The checked arguments, and column pixel minus row pixel, down (k) and across (m), over `(l, w, l, w)`."""
     kernel = checked(kernel, "kernel", "(..., p, q)")
     length, width = checked_size(input_size, kernel)
+    if (length * width) ** 2 > _ENTRIES:
+        raise ValueError(
+            f"the matrix of a {length}x{width} input has {length * width:,} rows and columns, more than memory holds; "
+            "conv_entropy_change and the exact measures need no matrix"
+        )
     i, a = torch.arange(length).view(-1, 1, 1, 1), torch.arange(length).view(1, 1, -1, 1)
     j, b = torch.arange(width).view(1, -1, 1, 1), torch.arange(width).view(1, 1, 1, -1)
     k, m = torch.broadcast_tensors(a - i, b - j)

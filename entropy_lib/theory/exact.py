@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from entropy_lib.theory.checks import checked, checked_size
+from entropy_lib.theory.checks import checked, checked_count, checked_pair, checked_size
 from entropy_lib.theory.linalg import log_abs_det
 
 
@@ -74,7 +74,9 @@ def causal_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> T
     return length * width * log_abs_det(kernel[..., 0, 0])
 
 
-def circular_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
+def circular_conv_entropy_change(
+    kernel: Tensor, input_size: tuple[int, int], stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1)
+) -> Tensor:
     r"""Exact entropy change of a circular (periodically padded) convolution, in nats.
 
     With :math:`\hat K(f)` the out x in matrix of the kernel's discrete Fourier transform at
@@ -86,9 +88,14 @@ def circular_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) ->
     out < in it is the change under the orthonormal completion, not H(output) - H(input), for out >
     in the change of entropy on the image of the layer, as in :func:`gram_entropy_change`.
 
+    A stride (s, t) keeps one output in st. Then the st frequencies that fall on one another stand side by side, an
+    out x (st in) matrix :math:`(st)^{-1/2}[\hat K(f), \hat K(f + l/s), \ldots]` in the place of
+    :math:`\hat K(f)`, for each frequency f of the smaller map.
+
     Args:
         kernel: `(p, q)` for one channel, or `(..., out, in, p, q)`.
-        input_size: `(l, w)`.
+        input_size: `(l, w)`, a multiple of the stride.
+        stride, dilation: as in `torch.nn.Conv2d`. With a dilation the taps stand apart, and go around a small map.
 
     Returns:
         A scalar for `(p, q)`, else `(...)`; `-inf` where some :math:`\hat K(f)` has a pivot that
@@ -96,30 +103,42 @@ def circular_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) ->
         another frequency may be lost to rounding and give a finite number.
 
     Raises:
-        TypeError, ValueError: as :func:`causal_conv_entropy_change`, out != in allowed.
+        TypeError: as :func:`causal_conv_entropy_change`.
+        ValueError: as there, out != in allowed; a stride that does not divide the input; either less than 1.
 
-    Source: Sedghi, Gupta & Long (2019) for the block diagonalisation. A real kernel has
-    :math:`\hat K(-f) = \overline{\hat K(f)}`, so half of the frequencies are computed, and so many
-    at a time as fit into a few hundred megabytes.
+    Source: Sedghi, Gupta & Long (2019) for the block diagonalisation; a stride folds frequencies, as decimation of
+    any signal does. A real kernel has :math:`\hat K(-f) = \overline{\hat K(f)}`, so half of the frequencies are
+    computed, and so many at a time as fit into a few hundred megabytes.
 
     >>> circular_conv_entropy_change(torch.tensor([[2.0, 0.5]]), (1, 3)).exp()  # 2 x 2 x 2 + 0.5 x 0.5 x 0.5
     tensor(8.1250)
     """
-    kernel, (length, width) = _channels(kernel, input_size)
-    if kernel.shape[-2:] == (1, 1):  # the same matrix at every frequency
-        return length * width * _log_volume(kernel[..., 0, 0])
-    down, across = (_phases(n, taps, kernel) for n, taps in zip((length, width), kernel.shape[-2:], strict=True))
+    kernel, size = _channels(kernel, input_size)
+    stride, dilation = checked_pair(stride, "stride"), checked_pair(dilation, "dilation")
+    if any(n % s for n, s in zip(size, stride, strict=True)):
+        raise ValueError(f"a stride of {stride} does not divide the {size[0]}x{size[1]} input")
+    if kernel.shape[-2:] == (1, 1) and stride == (1, 1):  # the same matrix at every frequency
+        return size[0] * size[1] * _log_volume(kernel[..., 0, 0])
+    # Frequencies (f, alias), so that those which fall on one another share f.
+    down, across = (
+        _phases(n, taps, d, kernel).unflatten(0, (s, n // s)).transpose(0, 1)
+        for n, taps, s, d in zip(size, kernel.shape[-2:], stride, dilation, strict=True)
+    )
+    width = len(across)
     across = across[: width // 2 + 1]
     columns = torch.arange(len(across), device=kernel.device)
     # Columns 0 and w/2 are their own mirror images, every other one stands for two.
     count = torch.where((columns == 0) | (2 * columns == width), 1, 2).to(kernel.dtype)
     matrix = kernel.flatten(-4, -3).flatten(-2).mT  # (..., taps, out in)
-    matrix = torch.complex(matrix, torch.zeros_like(matrix))
-    rows = max(1, _FREQUENCY_ENTRIES // (len(across) * kernel.shape[:-2].numel()))
+    matrix = torch.complex(matrix, torch.zeros_like(matrix)) / math.sqrt(math.prod(stride))
+    rows = max(1, _FREQUENCY_ENTRIES // (len(across) * math.prod(stride) * kernel.shape[:-2].numel()))
     total = kernel.new_zeros(kernel.shape[:-4])
     for some in down.split(rows):
-        phases = (some[:, None, :, None] * across[:, None, :]).flatten(2).flatten(0, 1)
-        spectrum = (phases @ matrix).unflatten(-1, kernel.shape[-4:-2]).unflatten(-3, (len(some), -1))
+        # (f down, f across, alias down, alias across, tap down, tap across)
+        phases = some[:, None, :, None, :, None] * across[:, None, :, None, :]
+        spectrum = (phases.flatten(4).flatten(0, 3) @ matrix).unflatten(-1, kernel.shape[-4:-2])
+        spectrum = spectrum.unflatten(-3, (len(some), len(across), math.prod(stride)))
+        spectrum = spectrum.transpose(-3, -2).flatten(-2)  # (..., f down, f across, out, alias in)
         total = total + (_log_volume(spectrum) * count).sum((-2, -1))
     return total
 
@@ -128,9 +147,10 @@ def circular_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) ->
 _FREQUENCY_ENTRIES = 2**24
 
 
-def _phases(size: int, taps: int, like: Tensor) -> Tensor:
-    """exp(-2πi f k / size) for frequencies f and taps k, `(size, taps)`."""
-    turns = torch.outer(torch.arange(size, device=like.device), torch.arange(taps, device=like.device)) % size
+def _phases(size: int, taps: int, apart: int, like: Tensor) -> Tensor:
+    """exp(-2πi f k / size) for frequencies f and taps at k = 0, apart, 2 apart, ..., `(size, taps)`."""
+    places = apart * torch.arange(taps, device=like.device)
+    turns = torch.outer(torch.arange(size, device=like.device), places) % size
     angle = turns.to(like.dtype) * (-2 * math.pi / size)
     return torch.polar(torch.ones_like(angle), angle)
 
@@ -153,7 +173,7 @@ def mahler_measure(kernel: Tensor, points: int = 4096) -> Tensor:
         `(...)`; `-inf` for a kernel of zeros.
 
     Raises:
-        TypeError, ValueError: as :func:`conv_entropy_change`.
+        TypeError, ValueError: as :func:`conv_entropy_change`; `points` is no whole number from 1 on.
 
     The inner integral is exact by Jensen's formula, :math:`\log|a_n| + \sum_r \log^+|r|` over the
     roots r of the polynomial in :math:`e^{\mathrm i\varphi}`; the outer one is a midpoint rule, both in float64.
@@ -165,8 +185,10 @@ def mahler_measure(kernel: Tensor, points: int = 4096) -> Tensor:
     tensor(2.)
     """
     kernel = checked(kernel, "kernel", "(..., p, q)")
+    points = checked_count(points, "points")
     flat = kernel.reshape(-1, *kernel.shape[-2:])
-    return torch.stack([_mahler(single, points) for single in flat]).reshape(kernel.shape[:-2])
+    each = [_mahler(single, points) for single in flat]
+    return torch.stack(each).reshape(kernel.shape[:-2]) if each else kernel.new_zeros(kernel.shape[:-2])
 
 
 # Columns smaller than this fraction of the largest entry are lost in its rounding.
@@ -178,7 +200,7 @@ def _mahler(kernel: Tensor, points: int) -> Tensor:
     dtype, kernel = kernel.dtype, kernel.double()
     scale = kernel.detach().abs().max()
     if scale == 0:
-        return (kernel.sum() - math.inf).to(dtype)
+        return kernel.new_tensor(-math.inf).to(dtype)  # without a graph: there is no gradient
     kernel = kernel / scale
     # Rows and columns of zeros around the support only shift the phase.
     seen = kernel.detach().abs() > _NEGLIGIBLE

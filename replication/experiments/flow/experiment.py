@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from entropy_lib.flow import map_sizes
 from entropy_lib.layers import conv_exact
+from entropy_lib.maps import map_sizes
 from replication.experiments.experiment import Experiment, Plan
 from replication.networks.vgg_resnet import ARCHITECTURES, SCHEMES, random_kernels, skeleton
 from replication.networks.weights import imagenet_kernels
