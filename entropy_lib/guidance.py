@@ -165,6 +165,11 @@ def _term(kind: Kind, weight: Tensor, coefficient: Coefficient, form: Form, eps:
     return coefficient * kind.penalty(weight, form, eps).sum()
 
 
+def _switched_on(coefficient: Coefficient) -> Coefficient:
+    """One where λ is not zero: whether the penalty is finite does not depend on how large λ is."""
+    return (coefficient != 0).float() if isinstance(coefficient, Tensor) else float(coefficient != 0)
+
+
 def _refuse_infinite(term: Tensor, kind: Kind) -> None:
     """An infinite loss has no gradient: one such filter would make NaN of the whole network."""
     if not term.isfinite():
@@ -271,7 +276,7 @@ class EntropyGuidance(nn.Module):
                 raise Unreadable(f"it has shape {tuple(weight.shape)}, a {kind.name} layer's weight has {kind.shape}")
             weight = checked(weight, "its weight", kind.shape)
             coefficient = _coefficient(coefficient, weight)
-            _refuse_infinite(_term(kind, weight, coefficient, self.form, self.eps), kind)
+            _refuse_infinite(_term(kind, weight, _switched_on(coefficient), self.form, self.eps), kind)
         except (ValueError, TypeError) as why:
             error = TypeError if isinstance(why, TypeError) else ValueError
             raise error(f"{name!r} cannot be guided: {why}") from None

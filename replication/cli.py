@@ -191,18 +191,23 @@ def data(
 @app.command()
 def records(
     folder: Annotated[Path | None, typer.Argument(help="Folder of records; results/ by default.")] = None,
+    seal: Annotated[bool, typer.Option(help="First give records of schema 1, which had none, a checksum.")] = False,
 ) -> None:
     """Check every record against the schema; faults are listed and exit with status 1."""
-    from replication.experiments.registry import store_for
+    from replication.experiments.registry import EXPERIMENTS, faults, store_for
     from replication.sweep.store import InvalidRecord
 
     store = store_for("paper", folder)
     if not store.root.is_dir():
         raise FileNotFoundError(f"there is no folder {store.root}")
-    faults = store.validate()
-    if faults:
-        raise InvalidRecord(f"{len(faults)} faults:\n" + "\n".join(faults))
-    typer.echo(f"{len(list(store.root.glob('*/*.parquet')))} records in {store.root} are valid")
+    if seal:
+        typer.echo(f"{store.seal()} records sealed")
+    if found := faults(store):
+        raise InvalidRecord(f"{len(found)} faults:\n" + "\n".join(found))
+    count = sum(len(store.files(name)) for name in EXPERIMENTS)
+    if not count:
+        raise FileNotFoundError(f"there is no record in {store.root}, at {store.root}/EXPERIMENT/NAME.parquet")
+    typer.echo(f"{count} records in {store.root} are valid")
 
 
 @app.command()

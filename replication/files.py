@@ -2,16 +2,34 @@
 
 import hashlib
 import os
+import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+_DAY = 24 * 60 * 60
+
+
+def cache_folder() -> Path:
+    """Where decoded photographs and checkpoints lie: `$ENTROPY_CACHE`, or `~/.cache/entropy_lib`."""
+    return Path(os.environ.get("ENTROPY_CACHE", Path.home() / ".cache" / "entropy_lib"))
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary neighbour of `path`, then rename it: a killed run leaves no half file."""
+    """Let `write` fill a temporary neighbour of `path`, then rename it: a killed run leaves no half file.
+
+    The neighbour has a random name, for two machines that share a folder may count processes alike. What a killed
+    run left of it a day ago is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    for left in path.parent.glob(f".{path.name}.*"):
+        if left.stat().st_mtime < time.time() - _DAY:
+            left.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         write(temporary)
+        with temporary.open("rb") as written:  # else a power cut could leave the new name with nothing in it
+            os.fsync(written.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

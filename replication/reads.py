@@ -74,8 +74,9 @@ def _file(name: str) -> str:
 
 
 def _records(name: str) -> str:
-    """Records never change: their names stand for them."""
-    return digest(*sorted(path.name for path in (ROOT / name).glob("[!.]*") if path.suffix in (".parquet", ".npz")))
+    """Names and contents: records never change, but disks do."""
+    files = sorted(path for path in (ROOT / name).glob("[!.]*") if path.suffix in (".parquet", ".npz"))
+    return digest(*(part for path in files for part in (path.name, path.read_bytes())))
 
 
 def records(folder: Path) -> None:

@@ -1,6 +1,12 @@
 """What every test may rely on: caches of its own, and no trace of the caller's folders."""
 
+import os
+
 import pytest
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # tests run side by side: a second thread each would only wait for the others
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -24,8 +25,10 @@ from replication.data.registry import load
 from replication.experiments.autoencoder import experiment as autoencoder
 from replication.experiments.autoencoder.experiment import AUTOENCODER, Init
 from replication.experiments.experiment import Plan
-from replication.experiments.registry import EXPERIMENTS, store_for
-from replication.sweep.run import Progress, run
+from replication.experiments.registry import EXPERIMENTS, faults, store_for
+from replication.files import write_atomically
+from replication.sweep import schema
+from replication.sweep.run import Progress, SweepFailed, run
 from replication.sweep.stopping import EarlyStopping
 from replication.sweep.store import InvalidRecord, StackResult, Store
 from replication.sweep.trial import Scope, Trial, identity, stacks
@@ -211,11 +214,22 @@ def test_store_gives_back_what_was_written(tmp_path):
     assert none.empty and {"trial", "latent", "coefficient", "test_mse", "source", "file"} <= set(none)
 
 
-def _rewrite(path, change):
+def _rewrite(path, change, sealed=True):
+    """Change a record; its checksum is made anew, so that the fault itself has to be found."""
     table = pq.read_table(path)
     metadata = json.loads(table.schema.metadata[b"entropy_lib"])
-    table = change(metadata, table) or table
+    table = new if isinstance(new := change(metadata, table), pa.Table) else table
+    if sealed:
+        metadata["checksum"] = schema.checksum(table.to_pandas(), metadata)
     pq.write_table(table.replace_schema_metadata({b"entropy_lib": json.dumps(metadata)}), path)
+
+
+def _renamed(m, t):
+    m["trials"][0]["trial"] = identity(m["trials"][0])
+
+
+def _column(name, values):
+    return lambda m, t: t.set_column(t.column_names.index(name), name, pa.array(values))
 
 
 FAULTS = {
@@ -229,35 +243,144 @@ FAULTS = {
     "description": (lambda m, t: m.pop("provenance"), "not JSON with schema"),
     "trial": (lambda m, t: m["trials"][0].pop("seed"), "lacks seed"),
     "horizon": (lambda m, t: m["trials"][0]["config"].pop("horizon"), "lacks its horizon"),
+    "a list": (lambda m, t: m.update(trials=None), "trials are no list"),
+    "no trial": (lambda m, t: m.update(trials=[3]), "a trial is no mapping"),
+    "provenance of none": (lambda m, t: m.update(provenance=None), "provenance is no mapping"),
+    "configuration of none": (lambda m, t: m["trials"][0].update(config=None), "configuration is no mapping"),
+    "shadowed seed": (lambda m, t: m["trials"][0]["config"].update(seed=1), "may not have seed"),
+    "shadowed trial": (lambda m, t: m["provenance"].update(trial="x"), "provenance may not have trial"),
+    "shadowed field": (lambda m, t: m["provenance"].update(coefficient="x"), "provenance may not have coefficient"),
+    "more keys": (lambda m, t: m["trials"][0].update(extra=1), "what none has: extra"),
+    "no deviation": (lambda m, t: m["trials"][0].update(deviation=None), "deviation is no line of text"),
+    "markup": (lambda m, t: m["provenance"].update(device="CPU\n\n```{raw} html\n"), "device is no line of text"),
+    "name": (lambda m, t: (m["trials"][0].update(seed=5), _renamed(m, t)), "name is not that of its trials"),
+    "shuffled": (lambda m, t: t.take([1, 0, 2, 3, 4, 5]), "epochs 0 to 1 in order"),
+    "merged": (
+        lambda m, t: pa.concat_tables([t, _column("trial", pa.array(["x"] * 6, t.schema.field("trial").type))(m, t)]),
+        "disagree",
+    ),
+    "epochs as numbers": (_column("epoch", [0.0, 1.0] * 3), "no whole numbers"),
+    "decimal commas": (_column("loss", ["0,1"] * 6), "loss holds no numbers"),
+    "no number": (_column("loss", [float("nan")] * 6), "no number at all"),
+    "arrays": (lambda m, t: m.update(artefacts="0" * 16), "arrays beside it"),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_validator_names_the_fault(tmp_path, name):
     store, _ = small_store(tmp_path)
+    (path,) = store.files("autoencoder")
     change, message = FAULTS[name]
-    _rewrite(store.files("autoencoder")[0], lambda m, t: x if isinstance(x := change(m, t), type(t)) else None)
+    _rewrite(path, change)
     (fault,) = store.validate()
-    assert message in fault
+    assert message in fault and path.name in fault
+    for read in (store.trials, store.curves, store.finished):
+        with pytest.raises(InvalidRecord, match=path.name):
+            read("autoencoder")
+
+
+def test_a_value_that_was_changed_is_found_wherever_it_is(tmp_path):
+    store, _ = small_store(tmp_path)
+    (path,) = store.files("autoencoder")
+    whole, arrays = path.read_bytes(), path.with_suffix(".npz")
+    for change in (_column("loss", [0, 1, 2, 3, 4, 6]), lambda m, t: m["provenance"].update(device="another")):
+        _rewrite(path, change, sealed=False)
+        assert "its checksum is another" in store.validate()[0]
+        path.write_bytes(whole)
+    random = np.random.default_rng(0)
+    for bit in random.integers(8 * len(whole), size=60):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(flipped)
+        # Either the fault is found, or nothing that is read has changed.
+        assert store.validate() or store.curves("autoencoder").loss.tolist() == list(range(6))
+    path.write_bytes(whole)
+    assert store.validate() == []
+    arrays.write_bytes(arrays.read_bytes()[:40])
+    assert "arrays beside it" in store.validate()[0]
+    arrays.unlink()
+    assert "arrays beside it" in store.validate()[0]
+    path.unlink()
+    arrays.write_bytes(b"")
+    assert "no record stands beside" in store.validate()[0]
+
+
+def test_other_writers_keep_the_description_or_are_named(tmp_path):
+    store, _ = small_store(tmp_path)
+    (path,) = store.files("autoencoder")
+    kept = pq.read_schema(path).metadata
+    frame = pq.read_table(path).to_pandas()
+    plain = pa.Table.from_pandas(frame).replace_schema_metadata(None)
+    with pq.ParquetWriter(path, plain.schema, store_schema=False) as writer:  # as polars: metadata in the footer alone
+        writer.write_table(plain)
+        writer.add_key_value_metadata(kept)
+    assert store.validate() == [] and len(store.trials("autoencoder")) == 3
+    frame.to_parquet(path)
+    assert "holds no trial descriptions" in store.validate()[0]
+
+
+def test_hidden_files_beside_records_are_nobodys(tmp_path):
+    store, _ = small_store(tmp_path)
+    (tmp_path / "autoencoder" / "._x.parquet").write_bytes(b"\0\5\26\7")
+    assert store.validate() == [] and len(store.files("autoencoder")) == 1 and len(store.curves("autoencoder")) == 6
+
+
+def test_records_of_schema_1_are_refused_until_they_are_sealed(tmp_path):
+    store, _ = small_store(tmp_path)
+    (path,) = store.files("autoencoder")
+    before = store.curves("autoencoder")
+
+    def old(m, t):
+        m["schema"] = 1
+        del m["checksum"], m["artefacts"]
+
+    _rewrite(path, old, sealed=False)
+    assert "--seal" in store.validate()[0]
+    assert (store.seal(), store.seal()) == (1, 0)
+    assert store.validate() == [] and store.curves("autoencoder").equals(before)
+
+
+def test_experiments_ask_for_their_columns_and_for_one_set_of_data(tmp_path):
+    trials = digits_trials(horizon=1)
+    store = Store(tmp_path)
+    run(AUTOENCODER, trials[:3], store)
+    assert faults(store) == []
+    other = [replace(trial, fingerprint="another", seed=1) for trial in trials[:3]]
+    curves = store.curves("autoencoder").replace({a.id: b.id for a, b in zip(trials, other, strict=False)})
+    path = store.write(other, StackResult(curves), [Scope("quick", "digits")] * 3, PROVENANCE)
+    (fault,) = faults(store)
+    assert "different data under one name digits" in fault and path.name in fault
+    path.unlink()
+    for change, message in (
+        (lambda m, t: t.drop_columns("test_mse"), "lack the column test_mse"),
+        (_column("test_mse", [-np.inf] * 6), "test_mse has values beyond 0"),
+    ):
+        run(AUTOENCODER, trials[:3], store)
+        _rewrite(store.files("autoencoder")[0], change)
+        (fault,) = faults(store)
+        assert message in fault and store.files("autoencoder")[0].name in fault
+        store.files("autoencoder")[0].unlink()
 
 
 def test_validator_finds_doubled_trials_and_broken_files(tmp_path):
-    store, _ = small_store(tmp_path)
-    path = store.files("autoencoder")[0]
-    path.with_name("copy.parquet").write_bytes(path.read_bytes())
-    assert "is also in" in store.validate()[0]
-    path.with_name("copy.parquet").write_bytes(b"PAR1 but no")
-    assert "not a Parquet file" in store.validate()[0]
-
-
-def test_records_are_never_overwritten_nor_counted_twice(tmp_path):
     store, trials = small_store(tmp_path)
-    with pytest.raises(InvalidRecord, match="never overwritten"):
-        small_store(tmp_path)
-    path = store.files("autoencoder")[0]
-    path.with_name("copy.parquet").write_bytes(path.read_bytes())
+    (path,) = store.files("autoencoder")
+    curves = store.curves("autoencoder").iloc[:2]
+    store.write(trials[:1], StackResult(curves), [Scope("quick", "digits")], PROVENANCE)
+    assert "is also in" in store.validate()[0]
     with pytest.raises(InvalidRecord, match="stored twice"):
         store.trials("autoencoder")
+    path.with_name("copy.parquet").write_bytes(path.read_bytes())
+    assert any("copy.parquet: its name is not that" in fault for fault in store.validate())
+    for content in (b"PAR1 but no", b"", path.read_bytes()[:50]):
+        path.with_name("copy.parquet").write_bytes(content)
+        assert any("copy.parquet: not a Parquet file" in fault for fault in store.validate())
+
+
+def test_records_are_never_overwritten(tmp_path):
+    small_store(tmp_path)
+    with pytest.raises(InvalidRecord, match="never overwritten"):
+        small_store(tmp_path)
 
 
 def test_large_artefacts_are_refused(tmp_path):
@@ -400,6 +523,106 @@ def test_a_dead_process_is_reported_and_finished_stacks_are_kept(tmp_path):
     kept = len(store.finished("autoencoder"))
     assert run(experiment, trials, store, replace(QUIET, workers=2)) == 9 - kept
     assert store.finished("autoencoder") == {trial.id for trial in trials} and store.validate() == []
+
+
+def fails_or_takes_time(folder, stack, device, tick):
+    """The first seed fails at once; the second is trained; the third would take for ever."""
+    if stack[0].seed == 0:
+        raise ValueError("one bad stack")
+    if stack[0].seed == 2:
+        (folder / "long").touch()
+        time.sleep(120)
+    return autoencoder.train_stack(stack, device, tick)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stack_that_fails_leaves_the_others_alone(tmp_path, workers):
+    trials, store = digits_trials(horizon=1, seeds=(0, 1)), Store(tmp_path)
+    train = functools.partial(fails_or_takes_time, tmp_path)
+    experiment = replace(AUTOENCODER, train=train, stack_by=one_stack_a_seed)
+    with pytest.raises(SweepFailed, match="1 of 2 stacks failed.*\n.*seed 0.*one bad stack"):
+        run(experiment, trials, store, replace(QUIET, workers=workers))
+    assert store.finished("autoencoder") == {trial.id for trial in trials if trial.seed == 1}
+
+
+INTERRUPTED = """
+import functools, sys
+from pathlib import Path
+from tests.test_sweep import *
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    experiment = replace(AUTOENCODER, train=functools.partial(fails_or_takes_time, folder), stack_by=one_stack_a_seed)
+    run(experiment, digits_trials(horizon=1, seeds=(1, 2)), Store(folder), replace(QUIET, workers=2))
+"""
+
+
+@pytest.mark.parametrize("group", [False, True], ids=["the command", "its whole group"])
+def test_an_interrupt_ends_a_sweep_at_once_and_keeps_what_is_finished(tmp_path, group):
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], env=environment, start_new_session=True, stderr=subprocess.PIPE
+    )
+    deadline = time.time() + 60
+    while not ((tmp_path / "long").exists() and list(tmp_path.glob("autoencoder/*.parquet"))):
+        assert time.time() < deadline
+        time.sleep(0.1)
+    (os.killpg if group else os.kill)(parent.pid, signal.SIGINT)
+    _, error = parent.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in error and len(Store(tmp_path).finished("autoencoder")) == 3
+
+
+def waits(folder, stack, device, tick):
+    with (folder / "trained").open("a") as log:
+        log.write("".join(f"{trial.id}\n" for trial in stack))
+    time.sleep(1)
+    return autoencoder.train_stack(stack, device, tick)
+
+
+TWO = """
+import functools, sys
+from pathlib import Path
+from tests.test_sweep import *
+if __name__ == "__main__":
+    folder, seeds = Path(sys.argv[1]), tuple(range(int(sys.argv[2])))
+    experiment = replace(AUTOENCODER, train=functools.partial(waits, folder))
+    run(experiment, digits_trials(horizon=1, seeds=seeds), Store(folder), QUIET)
+"""
+
+
+def test_two_sweeps_on_one_store_train_every_trial_once(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    both = [
+        subprocess.Popen([sys.executable, str(script), str(tmp_path), seeds], env=environment) for seeds in ("1", "2")
+    ]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    store, trained = Store(tmp_path), (tmp_path / "trained").read_text().split()
+    assert store.validate() == [] and sorted(trained) == sorted(trial.id for trial in digits_trials(horizon=1))
+
+
+def test_a_store_that_cannot_be_written_is_named_before_anything_is_trained(tmp_path):
+    (tmp_path / "file").touch()
+    experiment = replace(AUTOENCODER, train=lambda *_: pytest.fail("it was trained"))
+    with pytest.raises(OSError, match="file"):
+        run(experiment, digits_trials(horizon=1), Store(tmp_path / "file"))
+
+
+def test_two_machines_may_fill_one_file_and_what_a_killed_one_left_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    target, left = tmp_path / "x.npy", tmp_path / ".x.npy.0123"
+    left.touch()
+    os.utime(left, (0, 0))
+
+    def meanwhile(temporary):
+        temporary.write_text("first")
+        write_atomically(target, lambda other: other.write_text("second"))
+        assert temporary.exists() and target.read_text() == "second"
+
+    write_atomically(target, meanwhile)
+    assert target.read_text() == "first" and [path.name for path in tmp_path.iterdir()] == ["x.npy"]
 
 
 def sleeps(folder, stack, device, tick):

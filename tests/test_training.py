@@ -1,5 +1,7 @@
 """The loop that convolutional experiments share, and Section 5.4's networks in it."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from replication.experiments.imagenette import tables
 from replication.experiments.imagenette.experiment import IMAGENETTE
 from replication.experiments.registry import store_for
 from replication.networks.vgg_resnet import ARCHITECTURES, convolution_names, convolutions, network, skeleton
+from replication.sweep.checkpoints import checkpoint, forget
 from replication.sweep.run import run
 from replication.sweep.store import Store
 from replication.vision import import_torchvision
@@ -40,6 +43,7 @@ def train(trial, tick=lambda: None):
 def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_happened(strategy, cache):
     (trial,) = trials(1e-3, horizon=4, momentum=0.9, strategy=strategy)
     whole, seen = train(trial), []
+    forget([trial.id])
 
     def cut() -> None:
         seen.append(1)
@@ -52,7 +56,10 @@ def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_happened(strategy, cac
     ticks = []
     resumed = train(trial, lambda: ticks.append(1))
     np.testing.assert_array_equal(resumed.to_numpy(), whole.to_numpy())
-    assert len(ticks) == 2 and not kept.exists()
+    assert len(ticks) == 2 and kept.exists()  # until the record is written
+    assert train(trial, lambda: ticks.append(1)).equals(resumed) and len(ticks) == 2
+    forget([trial.id])
+    assert not kept.exists()
 
 
 def test_a_checkpoint_of_other_code_is_not_taken_up(cache):
@@ -64,10 +71,30 @@ def test_a_checkpoint_of_other_code_is_not_taken_up(cache):
     with pytest.raises(KeyboardInterrupt):
         train(trial, cut)
     (kept,) = (cache / "checkpoints").iterdir()
-    torch.save(torch.load(kept, weights_only=False) | {"source": "older"}, kept)
+    torch.save(torch.load(kept, weights_only=True) | {"source": "older"}, kept)
     ticks = []
     train(trial, lambda: ticks.append(1))
     assert len(ticks) == 2
+
+
+class Program:
+    def __reduce__(self):
+        return (os.system, ("exit 3",))
+
+
+@pytest.mark.parametrize("content", ["empty", "cut", "foreign", "a program"])
+def test_a_damaged_or_foreign_checkpoint_is_left_aside_and_never_executed(content, cache, monkeypatch):
+    (trial,) = trials(0.0)
+    path = checkpoint(trial)
+    if content in ("cut", "empty"):
+        torch.save({"source": "x", "rows": [{}]}, path)
+        path.write_bytes(path.read_bytes()[: 0 if content == "empty" else 300])
+    else:
+        torch.save([1, 2] if content == "foreign" else {"source": Program()}, path)
+    monkeypatch.setattr(os, "system", lambda command: pytest.fail("a checkpoint was executed"))
+    with pytest.warns(UserWarning, match=f"{trial.id}.pt is no checkpoint of this training"):
+        curve = train(trial)
+    assert len(curve) == trial.config.horizon + 1
 
 
 def test_the_loop_is_plain_training_with_the_loss_added():

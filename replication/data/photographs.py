@@ -1,6 +1,5 @@
 """Photographs decoded and resized once, then read from one memory-mapped file."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,21 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from replication.files import digest, write_atomically
+from replication.files import cache_folder, digest, write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-def cache_folder() -> Path:
-    """Where decoded photographs and checkpoints lie: `$ENTROPY_CACHE`, or `~/.cache/entropy_lib`."""
-    return Path(os.environ.get("ENTROPY_CACHE", Path.home() / ".cache" / "entropy_lib"))
-
-
 def squares(name: str, paths: Sequence[Path], side: int) -> np.ndarray:
     """The photographs, cut to squares about their centres and resized, as `(n, side, side, 3)` bytes.
 
-    They are decoded once: what comes back is a view of a file in :func:`cache_folder`, named after the paths
+    They are decoded once: what comes back is a view of a file in the cache, named after the paths
     and sizes of the photographs, so that another set of files makes another one.
 
     Raises:

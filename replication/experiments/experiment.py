@@ -59,6 +59,8 @@ class Experiment(Generic[C]):
         fingerprint: of the data that a configuration asks for.
         outcomes: one row per trial (of the flow: per layer) with its measures; called with a store that has records.
         measures: what outcomes hold beside the trial itself, and which end of each is better.
+        columns: what its curves must hold, with the least and the greatest value.
+        pictured: the fields on which, beside the data set, the data's fingerprint depends.
         cells: the paper's grid by column of outcomes.
         seeds: the paper's replications.
         unguided: what a network without guidance has for the fields that describe guidance, so that it is one trial
@@ -75,6 +77,8 @@ class Experiment(Generic[C]):
     fingerprint: Callable[[str, C], str]
     outcomes: Callable[[Store], pd.DataFrame]
     measures: Mapping[str, Better]
+    columns: Mapping[str, tuple[float, float]]
+    pictured: tuple[str, ...] = ()
     cells: Mapping[str, Cells] = field(default_factory=dict)
     seeds: int = 1
     unguided: dict[str, Any] = field(default_factory=dict)

@@ -47,6 +47,19 @@ def store_for(profile: str, folder: Path | None = None) -> Store:
     return Store(folder or Path(os.environ.get("ENTROPY_RESULTS", ROOT / "results")))
 
 
+def faults(store: Store) -> list[str]:
+    """Why the records of a store cannot be decided on: what breaks the schema, and data of one name that differ."""
+    found = store.validate({name: experiment.columns for name, experiment in EXPERIMENTS.items()})
+    for name, experiment in EXPERIMENTS.items() if not found else ():
+        table = experiment.table(store)
+        for key, same in table.groupby(["data", *experiment.pictured]):
+            if same.fingerprint.nunique() > 1:
+                files = same.groupby("fingerprint").file.first()
+                listed = ", ".join(f"{fingerprint} in {file}" for fingerprint, file in files.items())
+                found.append(f"{name} has records of different data under one name {'/'.join(map(str, key))}: {listed}")
+    return found
+
+
 def owed(number: str, file: Path = ROOT / "plan.yml") -> tuple[Experiment[Any], list[Plan]]:
     """The experiment and the parts of one run that `plan.yml` fixes beforehand.
 

@@ -2,9 +2,10 @@
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import inf, isnan
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,14 @@ FORMS: dict[str, tuple[Form, bool]] = {
     "log": ("log", False), "reciprocal": ("reciprocal", False), "reciprocal-mean": ("reciprocal", True),
 }  # fmt: skip
 
+# What the curves of every training hold, with the least and the greatest value.
+SHARE, AMOUNT, LOGARITHM = (0.0, 1.0), (0.0, inf), (-inf, inf)
+CURVES: dict[str, tuple[float, float]] = {
+    **{f"{split}_accuracy": SHARE for split in ("train", "validation", "test")},
+    **{f"{split}_loss": AMOUNT for split in ("train", "validation", "test")},
+    "first_tap": LOGARITHM, "gradient_error": AMOUNT, "gradient_entropy": AMOUNT,
+}  # fmt: skip
+
 # What outcomes of a classifier hold.
 CLASSIFIED: dict[str, Better] = {
     "test_accuracy": "higher", "validation_accuracy": "higher", "train_accuracy": "higher",
@@ -59,7 +68,8 @@ class Training:
 
     Images are picked from memory where channels come last, so that a batch needs no copy; `prepare` makes
     the network's input of a batch, `augment` changes it further in training. With a `checkpoint` the state is
-    kept there after every epoch and taken up when the training starts again with the same code.
+    kept there after every epoch, and at the end until the sweep has the record; it is taken up when the training
+    starts again with the same code.
     """
 
     trial: Trial[Any]  # its configuration holds horizon, batch, coefficient, form and eps
@@ -104,8 +114,6 @@ class Training:
             tick()
             if isnan(rows[-1]["train_loss"]):  # so are all weights, and nothing can follow
                 rows += [rows[-1]] * (self.horizon + 1 - len(rows))
-        if self.checkpoint:
-            self.checkpoint.unlink(missing_ok=True)
         return pd.DataFrame(rows).assign(trial=self.trial.id, epoch=range(len(rows)))
 
     def _epoch(self) -> dict[str, float]:
@@ -179,11 +187,18 @@ class Training:
         """The rows so far, with everything as it was after them; none when there is nothing to go on from."""
         if not (self.checkpoint and self.checkpoint.exists()):
             return []
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=False)
-        if state["source"] != _SOURCE:
+        try:
+            # Tensors and plain values alone: others may write where checkpoints lie, and a pickle is a program.
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            if state["source"] != _SOURCE:
+                return []
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+        except Exception as error:  # whatever a damaged or foreign file raises
+            warnings.warn(
+                f"{self.checkpoint} is no checkpoint of this training ({error}); it begins anew", stacklevel=2
+            )
             return []
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
         self.shuffle.set_state(state["shuffle"].cpu())
         torch.set_rng_state(state["random"].cpu())
         if self.device.type == "cuda":

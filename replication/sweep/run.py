@@ -1,7 +1,9 @@
 """Run a sweep: train what has no record yet, stack by stack, here or elsewhere."""
 
 import time
+import traceback
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -10,7 +12,8 @@ from tqdm import tqdm
 
 from replication.provenance import commit, machine, source_hash
 from replication.sweep import workers
-from replication.sweep.store import StackResult, Store
+from replication.sweep.checkpoints import forget
+from replication.sweep.store import InvalidRecord, StackResult, Store
 from replication.sweep.trial import C, Scope, Trial, stacks
 
 # Of the code as it was loaded: a file that changes while a sweep runs does not change what it runs.
@@ -53,16 +56,43 @@ class Where:
 HERE = Where(progress=False)
 
 
+class SweepFailed(RuntimeError):
+    """Some stacks could not be trained or kept; the message names them, and what was finished is kept."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a worker sends home instead of a result."""
+
+    reason: str
+
+
 def run(experiment: Trainable[C], trials: Sequence[Trial[C]], store: Store, where: Where = HERE) -> int:
     """Train the trials that have no record and keep one file per finished stack; only this process writes.
 
+    Another sweep of the experiment into the same store is waited for: then its records are there. A stack that
+    fails does not stop the others.
+
     Returns:
         The number of trials trained now.
+
+    Raises:
+        OSError: the store cannot be written; before anything is trained.
+        SweepFailed: a stack failed, once all others are done.
     """
+    with ExitStack() as held:
+        for name in sorted({trial.experiment for trial in trials}):
+            held.enter_context(store.writing(name))
+        return _run(experiment, trials, store, where)
+
+
+def _run(experiment: Trainable[C], trials: Sequence[Trial[C]], store: Store, where: Where) -> int:
     finished = {name: store.finished(name) for name in {trial.experiment for trial in trials}}
     missing = [trial for trial in trials if trial.id not in finished[trial.experiment]]
+    forget(trial.id for trial in trials if trial.id in finished[trial.experiment])
     groups = stacks(missing, lambda trial: experiment.stack_by(trial, where.device))
     jobs = [(experiment.train, stack, where.device) for stack in groups]
+    failures = []
     with Progress(groups, len(trials), where.progress) as bar:
         side_by_side = min(where.workers, len(jobs))
         if where.cluster:
@@ -73,8 +103,19 @@ def run(experiment: Trainable[C], trials: Sequence[Trial[C]], store: Store, wher
             results = workers.in_process(_train, jobs, bar.tick)
         for number, (result, provenance) in results:
             stack = groups[number]
-            store.write(stack, result, [experiment.scope(trial) for trial in stack], provenance)
+            try:
+                if isinstance(result, Failure):
+                    raise InvalidRecord(result.reason)
+                store.write(stack, result, [experiment.scope(trial) for trial in stack], provenance)
+            except InvalidRecord as error:
+                failures.append(f"{stack[0].data}, seed {stack[0].seed}, {stack[0].config}: {error}")
+                continue
+            forget(trial.id for trial in stack)
             bar.finish(number)
+    if failures:
+        raise SweepFailed(
+            f"{len(failures)} of {len(groups)} stacks failed, the others are kept:\n" + "\n".join(failures[:5])
+        )
     return len(missing)
 
 
@@ -83,10 +124,13 @@ def _train(
     train: Callable[[list[Trial[C]], str, Callable[[], object]], StackResult],
     stack: list[Trial[C]],
     device: str,
-) -> tuple[StackResult, dict[str, object]]:
+) -> tuple[StackResult | Failure, dict[str, object]]:
     """One job, done where the worker is: provenance is the worker's."""
     started, clock = datetime.now(UTC), time.perf_counter()
-    result = train(stack, device, tick)
+    try:
+        result: StackResult | Failure = train(stack, device, tick)
+    except Exception as error:  # whatever a training raises: the other stacks are nothing to it
+        result = Failure("".join(traceback.format_exception_only(error)).strip())
     return result, {
         **machine(device),
         **_SOURCE,

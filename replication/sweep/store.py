@@ -1,36 +1,35 @@
 """The store: one immutable Parquet file per finished stack of trials.
 
-`book/evidence.md` documents the schema; `validate` checks it.
+`book/evidence.md` documents the schema. Nothing is read from a file that breaks it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from replication import reads
 from replication.files import digest, write_atomically
-from replication.sweep.trial import IDENTITY, Level, Scope, Trial, identity
+from replication.sweep import schema
+from replication.sweep.schema import InvalidRecord
+from replication.sweep.trial import IDENTITY, Scope, Trial
 
-SCHEMA = 1
-LEVELS = get_args(Level)
+__all__ = ["Array", "InvalidRecord", "StackResult", "Store"]
 ARTEFACT_LIMIT = 1_000_000
 _METADATA = b"entropy_lib"
-# What is measured layer by layer has a row for each of these too.
-_BY_LAYER = ("layer", "measure", "reading")
-_PROVENANCE = ("library", "source", "python", "torch", "device", "threads", "started", "wall_seconds")
-_COLUMNS = ["trial", *IDENTITY[:-1], "scope", "deviation", *_PROVENANCE, "file"]
+_COLUMNS = ["trial", *IDENTITY[:-1], "scope", "deviation", *schema.PROVENANCE, "file"]
 Array = np.ndarray[Any, Any]
-
-
-class InvalidRecord(ValueError):
-    """A record breaks the schema; the message names the file and the fault."""
+# The values that a column of curves may have, by experiment and name.
+Ranges = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,37 @@ class StackResult:
 
 
 class Store:
-    """Records below one folder, `root/<experiment>/<stack>.parquet`, artefacts beside them as `.npz`."""
+    """Records below one folder, `root/<experiment>/<stack>.parquet`, artefacts beside them as `.npz`.
+
+    Every method that reads raises `InvalidRecord` at a file that breaks the schema or its checksum.
+    """
 
     def __init__(self, root: Path | str):
         self.root = Path(root)
 
     def files(self, experiment: str) -> list[Path]:
         reads.records(self.root / experiment)
-        return sorted((self.root / experiment).glob("*.parquet"))
+        return sorted((self.root / experiment).glob("[!.]*.parquet"))
+
+    @contextmanager
+    def writing(self, experiment: str) -> Iterator[None]:
+        """Be the one who writes records of this experiment here, after whoever does so now.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        folder = self.root / experiment
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"waiting for the sweep that is writing to {folder}", flush=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def write(
         self,
@@ -63,23 +85,22 @@ class Store:
             {"trial": trial.id, **trial.describe(), "scope": scope.level, "deviation": scope.deviation}
             for trial, scope in zip(stack, scopes, strict=True)
         ]
-        metadata = {"schema": SCHEMA, "trials": trials, "provenance": dict(provenance)}
-        table = pa.Table.from_pandas(result.curves, preserve_index=False)
-        table = table.replace_schema_metadata({_METADATA: json.dumps(metadata)})
         path = self.root / stack[0].experiment / f"{digest(*(trial.id for trial in stack))}.parquet"
         if path.exists():
             raise InvalidRecord(f"{path.name} exists already: records are never overwritten")
+        arrays = path.with_suffix(".npz")
         if result.artefacts:
             size = sum(array.nbytes for array in result.artefacts.values())
             if size > ARTEFACT_LIMIT:
                 raise InvalidRecord(f"artefacts of {path.name} hold {size:,} bytes, more than {ARTEFACT_LIMIT:,}")
-            write_atomically(path.with_suffix(".npz"), lambda temporary: _save_arrays(temporary, result.artefacts))
+            write_atomically(arrays, lambda temporary: _save_arrays(temporary, result.artefacts))
+        described = {"schema": schema.VERSION, "trials": trials, "provenance": dict(provenance)}
         # The Parquet file comes last: while it is absent, the stack counts as not run.
-        return write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+        return _write(path, pa.Table.from_pandas(result.curves, preserve_index=False), described, arrays)
 
     def finished(self, experiment: str) -> set[str]:
         """Identities of the trials that have a record."""
-        return {trial["trial"] for path in self.files(experiment) for trial in _metadata(path)["trials"]}
+        return {trial["trial"] for path in self.files(experiment) for trial in _read(path)["trials"]}
 
     def trials(self, experiment: str) -> pd.DataFrame:
         """One row per trial: identity, configuration (one column each), scope, provenance, file.
@@ -88,11 +109,11 @@ class Store:
         """
         rows = []
         for path in self.files(experiment):
-            metadata = _metadata(path)
-            for trial in metadata["trials"]:
+            described = _read(path)
+            for trial in described["trials"]:
                 config = trial["config"]
                 rest = {name: value for name, value in trial.items() if name != "config"}
-                rows.append({**rest, **config, **metadata["provenance"], "file": path.name})
+                rows.append({**rest, **config, **described["provenance"], "file": path.name})
         table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=_COLUMNS)
         doubled = table[table.duplicated("trial")]
         if len(doubled):
@@ -101,32 +122,52 @@ class Store:
 
     def curves(self, experiment: str) -> pd.DataFrame:
         """One row per trial and epoch, to be joined with `trials` on `trial`."""
-        frames = [pq.read_table(path).to_pandas() for path in self.files(experiment)]
+        frames = []
+        for path in self.files(experiment):
+            _read(path)
+            frames.append(pq.read_table(path).to_pandas())
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["trial", "epoch"])
 
     def artefacts(self, file: str, experiment: str) -> dict[str, Array]:
         """The arrays kept beside one record; empty when there are none."""
-        path = (self.root / experiment / file).with_suffix(".npz")
-        if not path.exists():
+        path = self.root / experiment / file
+        _read(path)
+        if not path.with_suffix(".npz").exists():
             return {}
-        with np.load(path) as arrays:
+        with np.load(path.with_suffix(".npz")) as arrays:
             return dict(arrays)
 
-    def validate(self) -> list[str]:
-        """Every fault of every record below the root; an empty list means that all is well."""
+    def validate(self, ranges: Ranges | None = None) -> list[str]:
+        """Every fault of every record below the root; an empty list means that all is well.
+
+        With `ranges` the columns that an experiment needs are asked for, too, and what values they may have.
+        """
         faults: list[str] = []
         owners: dict[str, str] = {}
-        for path in sorted(self.root.glob("*/*.parquet")):
+        for path in sorted(self.root.glob("[!.]*/[!.]*.parquet")):
             try:
-                trials = _validated(path)
+                described = _read(path)
+                wanted = (ranges or {}).get(path.parent.name, {})
+                schema.check_ranges(pq.read_table(path).to_pandas() if wanted else pd.DataFrame(), wanted)
             except InvalidRecord as fault:
-                faults.append(str(fault))
+                faults.append(str(fault) if str(fault).startswith(path.name) else f"{path.name}: {fault}")
                 continue
-            for trial in trials:
+            for trial in (each["trial"] for each in described["trials"]):
                 if trial in owners:
                     faults.append(f"{path.name}: trial {trial} is also in {owners[trial]}")
                 owners[trial] = path.name
-        return faults
+        left = [path for path in self.root.glob("[!.]*/[!.]*.npz") if not path.with_suffix(".parquet").exists()]
+        return faults + [f"{path.name}: no record stands beside these arrays; a killed run left them" for path in left]
+
+    def seal(self) -> int:
+        """Give records of schema 1, which had none, a checksum; their curves and descriptions stay as they are."""
+        sealed = 0
+        for path in sorted(self.root.glob("[!.]*/[!.]*.parquet")):
+            described = _described(path)
+            if described.get("schema") == 1:
+                _write(path, pq.read_table(path), described | {"schema": schema.VERSION}, path.with_suffix(".npz"))
+                sealed += 1
+        return sealed
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -134,50 +175,47 @@ def _save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _metadata(path: Path) -> dict[str, Any]:
+def _write(path: Path, table: pa.Table, described: dict[str, Any], arrays: Path) -> Path:
+    described["artefacts"] = digest(arrays.read_bytes()) if arrays.exists() else ""
+    described["checksum"] = schema.checksum(table.to_pandas(), described)
+    kept = table.replace_schema_metadata({_METADATA: json.dumps(described)})
+    return write_atomically(path, lambda temporary: pq.write_table(kept, temporary, compression="zstd"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a record says of its trials, once the whole file has passed every check of the schema."""
+    there = path.stat()
+    arrays = path.with_suffix(".npz")
+    beside = arrays.stat() if arrays.exists() else None
+    return _checked(path, there.st_mtime_ns, there.st_size, beside and beside.st_mtime_ns, beside and beside.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _checked(path: Path, *unchanged: object) -> dict[str, Any]:
     try:
-        raw = (pq.read_schema(path).metadata or {}).get(_METADATA)
+        described, curves = _described(path), pq.read_table(path).to_pandas()
+        arrays = path.with_suffix(".npz")
+        found = digest(arrays.read_bytes()) if arrays.exists() else ""
+        schema.check(described, curves, found, path)
+        return described
+    except InvalidRecord as fault:
+        raise InvalidRecord(f"{path.name}: {fault}") from None
+    except Exception as error:  # a damaged file may raise whatever its reader raises
+        raise InvalidRecord(f"{path.name}: cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        # The file's own metadata, which other writers keep, and not that of the Arrow schema within it.
+        raw = (pq.read_metadata(path).metadata or {}).get(_METADATA)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InvalidRecord(f"{path.name}: not a Parquet file ({error})") from error
+        raise InvalidRecord(f"not a Parquet file ({error})") from error
     if raw is None:
-        raise InvalidRecord(f"{path.name}: holds no trial descriptions; was it written by Store.write?")
+        raise InvalidRecord("holds no trial descriptions; was it written by Store.write?")
     try:
-        metadata: dict[str, Any] = json.loads(raw)
-        if {"schema", "trials", "provenance"} <= set(metadata):
-            return metadata
-    except (json.JSONDecodeError, TypeError):
-        pass
-    raise InvalidRecord(f"{path.name}: its description is not JSON with schema, trials and provenance")
-
-
-def _validated(path: Path) -> list[str]:
-    """The identities in one record, after every check of the schema."""
-
-    def demand(condition: bool, fault: str) -> None:
-        if not condition:
-            raise InvalidRecord(f"{path.name}: {fault}")
-
-    metadata = _metadata(path)
-    demand(metadata.get("schema") == SCHEMA, f"schema {metadata.get('schema')}, expected {SCHEMA}")
-    missing = set(_PROVENANCE) - set(metadata["provenance"])
-    demand(not missing, f"provenance lacks {', '.join(sorted(missing))}")
-    for described in metadata["trials"]:
-        needed = {"trial", *IDENTITY, "scope", "deviation"}
-        demand(needed <= set(described), f"a trial lacks {', '.join(sorted(needed - set(described)))}")
-        demand("horizon" in described["config"], "a trial's configuration lacks its horizon")
-        demand(identity(described) == described["trial"], f"trial {described['trial']} does not match its description")
-        demand(described["experiment"] == path.parent.name, f"belongs to {described['experiment']}")
-        demand(described["scope"] in LEVELS, f"scope {described['scope']!r}, expected one of {', '.join(LEVELS)}")
-        demand(described["scope"] != "reduced" or described["deviation"], "a reduced record must name its deviation")
-    curves = pq.read_table(path).to_pandas()
-    demand({"trial", "epoch"} <= set(curves), "curves lack the columns trial and epoch")
-    known = {described["trial"]: described["config"].get("horizon") for described in metadata["trials"]}
-    demand(set(curves.trial) == set(known), "curves and trial descriptions disagree")
-    keys = ["trial", "epoch", *(name for name in _BY_LAYER if name in curves)]
-    demand(not curves.duplicated(keys).any(), f"two rows of its curves agree in {', '.join(keys)}")
-    for trial, curve in curves.groupby("trial"):
-        demand(
-            curve.epoch.drop_duplicates().tolist() == list(range(known[trial] + 1)),
-            f"trial {trial} must have the epochs 0 to {known[trial]} in order",
-        )
-    return list(known)
+        described = json.loads(raw)
+    except ValueError:  # neither JSON nor text
+        described = None
+    if not isinstance(described, dict) or not {"schema", "trials", "provenance"} <= set(described):
+        raise InvalidRecord("its description is not JSON with schema, trials and provenance")
+    return described

@@ -8,9 +8,10 @@ two stacks side by side (`benchmarks/sweep.py` measures it).
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -56,37 +57,55 @@ def in_process(function: Job, jobs: Jobs, tick: Callable[[int], object]) -> Resu
 def in_processes(function: Job, jobs: Jobs, tick: Callable[[int], object], workers: int) -> Results:
     """Several processes of this machine.
 
+    An interrupt ends them at once; what they have finished is yielded before.
+
     Raises:
         RuntimeError: a process died; results that were yielded before are not touched by that.
     """
     context = multiprocessing.get_context("spawn")
     ticks = context.SimpleQueue()
     pool = ProcessPoolExecutor(workers, context, _keep, (ticks,))
+    pending: set[Future[Any]] = set()
+    numbers: dict[Future[Any], int] = {}
     try:
-        numbers = {pool.submit(_in_worker, function, number, job): number for number, job in enumerate(jobs)}
+        numbers |= {pool.submit(_in_worker, function, number, job): number for number, job in enumerate(jobs)}
         pending = set(numbers)
         while pending:
-            done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             while not ticks.empty():
                 tick(ticks.get())
             for future in done:
+                pending.discard(future)
                 yield numbers[future], future.result()
+    except KeyboardInterrupt:
+        for future in [one for one in pending if one.done()]:
+            pending.discard(future)
+            yield numbers[future], future.result()
+        raise
     except BrokenProcessPool:
         raise RuntimeError(
             "a worker process died, killed perhaps for want of memory; finished stacks are kept: run the command again"
         ) from None
     finally:
+        if pending:  # nobody will read what they are at
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
         pool.shutdown(cancel_futures=True)
 
 
 def _keep(ticks: Any) -> None:
     global _ticks
     _ticks = ticks
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all of its processes; the parent decides
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    """A killed sweep takes its workers along: alone they would train on for nobody."""
+def end_with_parent() -> None:
+    """A killed command takes its workers along: alone they would work on for nobody, and then sleep for ever."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     wait_for_any([multiprocessing.parent_process().sentinel])  # type: ignore[union-attr]
     os._exit(1)
 

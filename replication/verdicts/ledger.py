@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 
 from replication import reads
-from replication.experiments.registry import store_for
+from replication.experiments.registry import faults, store_for
 from replication.files import digest, write_atomically
 from replication.provenance import computing
-from replication.sweep.store import Store
+from replication.sweep.store import InvalidRecord, Store
 from replication.verdicts.claim import Claim, load_claims
 
 ROOT = Path(__file__).parents[2]
@@ -55,16 +55,21 @@ def current() -> list[dict[str, Any]]:
         if same and not reads.changed(kept["reads"]):
             found: list[dict[str, Any]] = kept["rows"]
             return found
+    if broken := faults(store):
+        listed = "\n".join(broken)
+        raise InvalidRecord(
+            f"no verdict is drawn from records with faults, of which there are {len(broken)}:\n{listed}"
+        )
     with reads.recording() as noted:
         table = decide(load_claims(ROOT / "claims.yml"), store)
-    found = [
+    kept_rows = [
         {name: value if name not in _NUMBERS or isfinite(value) else str(value) for name, value in row.items()}
         for row in table.to_dict("records")
     ]
-    content = {"root": str(store.root), "code": computing(), "reads": noted, "rows": found}
+    content = {"root": str(store.root), "code": computing(), "reads": noted, "rows": kept_rows}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     write_atomically(KEPT, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return found
+    return kept_rows
 
 
 def _chosen(found: list[dict[str, Any]], section: str, prefix: str) -> list[dict[str, Any]]:

@@ -446,6 +446,11 @@ AUTOENCODER = Experiment(
         "validation_mse": "lower", "test_mse": "lower", "best_test_mse": "lower", "epochs_to_quality": "lower",
         "log_abs_det": "higher",
     },
+    columns={
+        "train_mse": (0, np.inf), "validation_mse": (0, np.inf), "test_mse": (0, np.inf),
+        "log_abs_det": (-np.inf, np.inf), "gram": (-np.inf, np.inf),
+        "gradient_error": (0, np.inf), "gradient_entropy": (0, np.inf),
+    },
     cells={"latent": Cells("latent dimensions", PAPER_LATENTS)},
     seeds=10,
     unguided={"form": "log", "eps": 1e-3},

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from replication.data.dataset import Dataset
 from replication.data.registry import load
 from replication.experiments.experiment import Cells, Experiment, Plan
-from replication.experiments.training import CLASSIFIED, Training, per_network
+from replication.experiments.training import CLASSIFIED, CURVES, Training, per_network
 from replication.paper import COEFFICIENTS
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Config, Scope, Trial, as_text
@@ -237,6 +237,7 @@ CNN = Experiment(
     fingerprint=fingerprint,
     outcomes=outcomes,
     measures=CLASSIFIED | {"diverged": "lower"},
+    columns=CURVES,
     cells={"architecture": Cells("architectures", tuple(map(write_widths, ARCHITECTURES)))},
     seeds=10,
     unguided={"form": "none", "layers": "none", "eps": 1e-3},

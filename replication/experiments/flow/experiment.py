@@ -153,4 +153,6 @@ FLOW = Experiment(
         "layer": "lower", "name": "lower", "measure": "lower", "reading": "lower", "mean": "higher", "median": "higher",
         "count": "higher", "zeros": "lower", "outliers_low": "lower", "outliers_high": "lower",
     },
+    columns={"layer": (1, np.inf), "count": (1, np.inf), "zeros": (0, np.inf), "median": (-np.inf, np.inf)},
+    pictured=("architecture",),
 )  # fmt: skip

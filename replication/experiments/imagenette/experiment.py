@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from replication.data.photographs import cache_folder
 from replication.data.registry import load
 from replication.experiments.experiment import Cells, Experiment, Plan
-from replication.experiments.training import CLASSIFIED, Training
+from replication.experiments.training import CLASSIFIED, CURVES, Training
 from replication.networks.vgg_resnet import convolution_names, convolutions, network
 from replication.paper import COEFFICIENTS
+from replication.sweep.checkpoints import checkpoint
 from replication.sweep.stopping import EarlyStopping
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Config, Scope, Trial, Value
@@ -186,7 +186,7 @@ def training_of(trial: Trial[ImagenetteConfig], device: str) -> Training:
         # Keras' semantics: any improvement counts, and the tenth epoch without one divides the rate.
         schedule=torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, "max", patience=9, threshold=0),
         bfloat16=config.precision == "bfloat16",
-        checkpoint=cache_folder() / "checkpoints" / f"{trial.id}.pt",
+        checkpoint=checkpoint(trial),
     )
 
 
@@ -237,6 +237,8 @@ IMAGENETTE = Experiment(
     fingerprint=fingerprint,
     outcomes=outcomes,
     measures=CLASSIFIED | {"best_epoch": "lower", "diverged": "lower"},
+    columns=CURVES,
+    pictured=("image",),
     cells={"cell": Cells("networks and placements", tuple(f"{a} {layers}" for a, layers in CELLS))},
     unguided={"form": "none", "eps": 0.0, "layers": "none"},
 )

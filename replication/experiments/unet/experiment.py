@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from replication.data.photographs import cache_folder
 from replication.data.registry import load
 from replication.experiments.experiment import Cells, Experiment, Plan
 from replication.experiments.flow import experiment as flow
-from replication.experiments.training import Task, Training
+from replication.experiments.training import CURVES, SHARE, Task, Training
 from replication.networks.unet import UNet
 from replication.networks.vgg_resnet import convolutions
 from replication.paper import COEFFICIENTS
+from replication.sweep.checkpoints import checkpoint
 from replication.sweep.stopping import EarlyStopping
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Config, Scope, Trial, as_text
@@ -168,7 +168,7 @@ def training_of(trial: Trial[UNetConfig], device: str) -> Training:
         prepare=lambda images: images if images.is_floating_point() else images / 255,
         bfloat16=config.precision == "bfloat16",
         scored_at_once=config.batch,
-        checkpoint=cache_folder() / "checkpoints" / f"{trial.id}.pt",
+        checkpoint=checkpoint(trial),
     )
 
 
@@ -233,6 +233,8 @@ UNET = Experiment(
         "validation_loss": "lower", "train_loss": "lower", "stopping_epoch": "lower", "censored": "lower",
         "training_seconds": "lower", "diverged": "lower",
     },
+    columns=CURVES | {f"{split}_iou": SHARE for split in ("train", "validation", "test")},
+    pictured=("image",),
     cells={"layers": Cells("placements", tuple(map(write_layers, PLACEMENTS)))},
     unguided={"form": "none", "eps": 0.0, "layers": ()},
 )  # fmt: skip
