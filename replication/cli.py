@@ -178,14 +178,20 @@ def data(
         fetch_weights(weights[name])
     elif name:
         fetch(name)
+    unusable: list[str] = []
     for known in [name] if name else [*names(), *weights]:
         try:
             found = imagenet_kernels(weights[known]) if known in weights else load(known)
         except MissingData as missing:
             typer.echo(f"{known:16} missing: {missing}")
+        except ValueError as damaged:
+            typer.echo(f"{known:16} damaged: {damaged}")
+            unusable.append(known)
         else:
             typer.echo(f"{known:16} {found.fingerprint}  {found.note}")
     typer.echo(f"data folder: {folder()}")
+    if unusable:
+        raise typer.Exit(1)
 
 
 @app.command()

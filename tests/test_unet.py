@@ -162,7 +162,7 @@ def test_an_incomplete_or_damaged_coco_is_named(coco):
     with pytest.raises(MissingData, match=r"1 of 10 photographs are missing, such as .*3\.jpg; unpack COCO"):
         load("coco", side=48)
     (coco / "annotations" / "instances_train2017.json").write_text("{")
-    with pytest.raises(ValueError, match=r"instances_train2017\.json is damaged or holds no annotations"):
+    with pytest.raises(ValueError, match=r"instances_train2017\.json is damaged, it is no JSON"):
         load("coco", side=48)
     (coco / "annotations" / "instances_train2017.json").unlink()
     with pytest.raises(MissingData, match="COCO is not in .*https://cocodataset.org"):

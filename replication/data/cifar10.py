@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from replication.data.dataset import Dataset, MissingData, folder, split
+from replication.data.dataset import DamagedData, Dataset, MissingData, folder, split
 from replication.vision import import_torchvision
 
 FOLDERS = ("cifar-10-batches-py", "cifar10-jpeg")
+_FETCHES = "`entropy-book data cifar10` fetches the originals"
 
 
 def load() -> Dataset:
@@ -19,16 +20,19 @@ def load() -> Dataset:
         torchvision = import_torchvision()
         train, test = (torchvision.datasets.CIFAR10(folder(), train=flag) for flag in (True, False))
     except RuntimeError as error:
+        original = folder() / FOLDERS[0]
+        if original.is_dir():
+            raise DamagedData(f"{original} is not whole ({error}); remove it, then {_FETCHES}") from error
         if not (copies / "train.parquet").exists():
-            raise MissingData(
-                f"CIFAR-10 is not in {folder()} (set by ENTROPY_DATA); `entropy-book data cifar10` fetches it"
-            ) from error
+            raise MissingData(f"CIFAR-10 is not in {folder()} (set by ENTROPY_DATA); {_FETCHES}") from error
         pictures, labels = jpeg_copies(copies)
         what, canonical = "CIFAR-10 as JPEG copies of quality 75, in another order", False
         deviation = f"JPEG copies of quality 75, in another order; {deviation}"
     else:
         pictures, labels = np.concatenate([train.data, test.data]), np.array(train.targets + test.targets)
         what, canonical = "CIFAR-10", True
+    if len(pictures) != 60_000:
+        raise DamagedData(f"{copies} has {len(pictures):,} pictures, expected 60,000; copy it again, or {_FETCHES}")
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     parts = {"train": torch.arange(45_000), "validation": torch.arange(45_000, 50_000)}
     parts["test"] = torch.arange(50_000, 60_000)
@@ -41,7 +45,7 @@ def jpeg_copies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         MissingData: one of the two is not there.
-        ValueError: a file that is no table of pictures, or a picture that cannot be read; it is named.
+        DamagedData: a file that is no table of pictures, or a picture that cannot be read; it is named.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -50,17 +54,22 @@ def jpeg_copies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     pictures, labels = [], []
     for path in (folder / "train.parquet", folder / "test.parquet"):
         if not path.exists():
-            raise MissingData(f"{path} is missing; copy it again, or `entropy-book data cifar10` fetches the originals")
+            raise MissingData(f"{path} is missing; copy it again, or {_FETCHES}")
         try:
             table = pq.read_table(path, columns=["img", "label"])
         except pa.ArrowInvalid as error:
-            raise ValueError(f"{path} is damaged or no table of pictures ({error}); copy it again") from error
+            raise DamagedData(f"{path} is damaged or no table of pictures ({error}); copy it again") from error
         for row, cell in enumerate(table["img"].to_pylist()):
             try:
-                pictures.append(np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")))
-            except OSError as error:  # PIL's own error is one
-                raise ValueError(f"picture {row} of {path} cannot be read ({error}); copy the file again") from error
+                picture = np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB"))
+            except Exception as error:  # PIL raises errors of many kinds, and a cell may hold anything
+                raise DamagedData(f"picture {row} of {path} cannot be read ({error}); copy the file again") from error
+            if picture.shape != (32, 32, 3):
+                raise DamagedData(f"picture {row} of {path} has the shape {picture.shape}, expected (32, 32, 3)")
+            pictures.append(picture)
         labels.append(table["label"].to_numpy())
+        if not set(np.unique(labels[-1])) <= set(range(10)):
+            raise DamagedData(f"{path} has labels beyond 0 to 9; copy it again")
     return np.stack(pictures), np.concatenate(labels)
 
 

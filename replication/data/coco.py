@@ -1,14 +1,15 @@
 """COCO 2017, or some of its photographs, with the union of the annotated objects as masks."""
 
 import io
+import json
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from replication.data import photographs
-from replication.data.dataset import Dataset, MissingData, folder
+from replication.data import annotations, photographs
+from replication.data.dataset import DamagedData, Dataset, MissingData, folder
 from replication.files import digest
 
 FOLDERS = ("coco", "coco-mini")
@@ -68,7 +69,7 @@ def _coco_part(root: Path, part: str, side: int) -> tuple[np.ndarray, np.ndarray
 
     Raises:
         MissingData: the annotations or the photographs are not there.
-        ValueError: an annotation file that is none, or a photograph that cannot be read.
+        DamagedData: an annotation file that is none, or a photograph that cannot be read or has another size.
     """
     coco = _coco_annotations(root, part)
     numbers = sorted(coco.imgs)
@@ -84,12 +85,13 @@ def _coco_part(root: Path, part: str, side: int) -> tuple[np.ndarray, np.ndarray
         about, objects = coco.imgs[numbers[row]], coco.imgToAnns[numbers[row]]
         union = np.zeros((about["height"], about["width"]), bool)
         for one in objects:
-            if not one["iscrowd"]:
+            if not one.get("iscrowd"):
                 union |= coco.annToMask(one).astype(bool)
         return photographs.fitted(Image.fromarray(union.astype(np.uint8) * 255), side) >= 128
 
     name = f"coco-{part}-{side}-{digest(_coco_listed(root, part).read_bytes())}"
-    return photographs.squares(f"coco-{part}", paths, side), photographs.cached(
+    sizes = [(coco.imgs[number]["width"], coco.imgs[number]["height"]) for number in numbers]
+    return photographs.squares(f"coco-{part}", paths, side, sizes), photographs.cached(
         f"{name}-masks", (len(paths), side, side), mask
     )
 
@@ -108,8 +110,14 @@ def _coco_annotations(root: Path, part: str):
         raise MissingData(f"COCO is not in {folder()} (set by ENTROPY_DATA), there is no {listed}; {_UNPACK}")
     from pycocotools.coco import COCO
 
+    try:
+        content = json.loads(listed.read_bytes())
+    except ValueError as error:
+        raise DamagedData(f"{listed} is damaged, it is no JSON ({error}); {_UNPACK}") from error
+    if fault := annotations.fault(content):
+        raise DamagedData(f"{listed} cannot be used: {fault}; {_UNPACK}")
+    coco = COCO()
+    coco.dataset = content
     with redirect_stdout(io.StringIO()):  # it prints its progress
-        try:
-            return COCO(listed)
-        except (ValueError, KeyError, AssertionError) as error:
-            raise ValueError(f"{listed} is damaged or holds no annotations ({error}); {_UNPACK}") from error
+        coco.createIndex()
+    return coco

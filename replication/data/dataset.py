@@ -14,9 +14,15 @@ from torch import Tensor
 
 from replication.files import digest
 
+ROOT = Path(__file__).parents[2]
+
 
 class MissingData(FileNotFoundError):
     """A data set is not on this machine; the message holds the command that fetches it."""
+
+
+class DamagedData(ValueError):
+    """Files of a data set are not whole, are not that set, or contradict each other; the message names one."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,8 @@ class Dataset:
 
 
 def folder() -> Path:
-    """Where data sets lie: `$ENTROPY_DATA`, or `data/` below the working directory."""
-    return Path(os.environ.get("ENTROPY_DATA", "data"))
+    """Where data sets lie: `$ENTROPY_DATA`, or `data/` in the checkout."""
+    return Path(os.environ.get("ENTROPY_DATA", ROOT / "data"))
 
 
 def split(

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from replication.data import photographs
-from replication.data.dataset import Dataset, MissingData, folder
+from replication.data.dataset import DamagedData, Dataset, MissingData, folder
 from replication.files import digest
 from replication.vision import import_torchvision
 
@@ -46,15 +46,20 @@ def _classes(part: Path, count: int) -> list[tuple[Path, int]]:
 
     Raises:
         MissingData: the folder is not there.
-        ValueError: it does not hold the photographs that it should; the message counts them.
+        DamagedData: it does not hold the photographs that it should; the message counts them.
     """
     remedy = "`entropy-book data imagenette` fetches it"
     if not part.is_dir():
         raise MissingData(f"Imagenette is not in {folder()} (set by ENTROPY_DATA), there is no {part}; {remedy}")
-    classes = sorted(path for path in part.iterdir() if path.is_dir())
-    found = [(path, label) for label, name in enumerate(classes) for path in sorted(name.iterdir())]
+    classes = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted(name.iterdir())
+        if photographs.named(path)
+    ]
     if len(classes) != 10 or len(found) != count:
-        raise ValueError(
+        raise DamagedData(
             f"{part} has {len(found):,} photographs in {len(classes)} classes, expected {count:,} in 10: "
             f"the copy is not whole; remove it, then {remedy}"
         )

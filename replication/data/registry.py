@@ -30,6 +30,7 @@ def load(name: str, fingerprint: str | None = None, side: int | None = None) -> 
     Raises:
         KeyError: unknown name; the message lists the known ones.
         MissingData: the files are not there; the message says which command fetches them.
+        DamagedData: files are not whole, or not that set; one is named, with the remedy.
         ValueError: the files have another fingerprint than the one asked for.
     """
     _known(name)
@@ -58,7 +59,7 @@ def fetch(name: str) -> None:
 
 def signature(name: str) -> str:
     """Which files of a data set are here, by name and size: cheap to ask, for what was made from them."""
-    files = [path for part in SETS[name].FOLDERS for path in (folder() / part).rglob("*") if path.is_file()]
+    files = [path for part in SETS[name].FOLDERS for path in (folder() / part).rglob("[!.]*") if path.is_file()]
     return digest(*sorted(f"{path.relative_to(folder())} {path.stat().st_size}" for path in files))
 
 
