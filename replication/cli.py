@@ -3,13 +3,16 @@
 import functools
 import http.server
 import json
+import os
+import sys
 import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-ROOT = Path(__file__).parent.parent
+from replication import ROOT
+
 app = typer.Typer(
     help="Run the chapters, build and serve the book, run experiments at scale, and decide the claims.",
     no_args_is_help=True,
@@ -23,11 +26,23 @@ Chapters = Annotated[list[str] | None, typer.Argument(help="Names of chapters; a
 
 def main() -> None:
     """Turn the library's refusals into one line and exit status 1."""
+    _settle_environment()
     try:
         app()
-    except (KeyError, ValueError, FileNotFoundError, RuntimeError) as error:
+    except (KeyError, ValueError, OSError, RuntimeError) as error:
         typer.secho(f"error: {error.args[0] if isinstance(error, KeyError) else error}", fg="red", err=True)
         raise SystemExit(1) from None
+
+
+def _settle_environment() -> None:
+    """Folders and texts mean to chapters, which run elsewhere and as processes of their own, what they mean here."""
+    for name in ("ENTROPY_DATA", "ENTROPY_RESULTS", "ENTROPY_CACHE"):
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).expanduser().absolute())
+    os.environ["PYTHONUTF8"] = "1"
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @app.command()
@@ -69,7 +84,7 @@ def pdf(chapters: Chapters = None, profile: Profile = "quick", device: Device = 
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8000,
     browser: Annotated[bool, typer.Option(help="Open the book in a browser.")] = True,
 ) -> None:
     """Serve the built book on 127.0.0.1 until interrupted."""
@@ -104,7 +119,7 @@ def sweep(
     cluster: Annotated[
         str | None, typer.Option(help="Dask workers instead: local, or the address of a scheduler, tcp://HOST:8786.")
     ] = None,
-    records: Annotated[Path | None, typer.Option(help="Folder for the records.")] = None,
+    records: Annotated[Path | None, typer.Option(help="Folder for the records.", file_okay=False)] = None,
     planned: Annotated[str | None, typer.Option(help="A run of plan.yml, by number, into results-pending/.")] = None,
 ) -> None:
     """Run an experiment without Jupyter; what has a record already is skipped.
@@ -112,10 +127,12 @@ def sweep(
     Example: entropy-book sweep autoencoder --profile laptop --data mnist
     """
     from replication.experiments.registry import experiment_of, owed, store_for
+    from replication.parameters import checked
     from replication.sweep.run import Where
     from replication.sweep.run import run as run_sweep
     from replication.sweep.workers import cores
 
+    checked(device=device)
     if (experiment is None) == (planned is None):
         raise ValueError("name an experiment, or a run of plan.yml with --planned")
     if planned:
@@ -135,7 +152,7 @@ def flow(
     architecture: Annotated[str, typer.Argument(help="vgg16 or resnet50.")],
     weights: Annotated[Path | None, typer.Option(help="A checkpoint; without it, the weights of ImageNet.")] = None,
     random: Annotated[str | None, typer.Option(help="Untrained: torchvision, pytorch or glorot.")] = None,
-    image: Annotated[int, typer.Option(help="Side of the image, which sets the maps of the exact measure.")] = 64,
+    image: Annotated[int, typer.Option(help="Side of the image, which sets the maps.", min=32, max=4096)] = 64,
     plot: Annotated[Path, typer.Option(help="Where the box plot goes; .svg, .png or .pdf.")] = Path("flow.svg"),
 ) -> None:
     """Print and plot a network's entropy flow, layer by layer.
@@ -223,13 +240,15 @@ def claims(section: Annotated[str, typer.Option(help="Only claims of this sectio
     from replication.verdicts import ledger
 
     table = ledger.rows()
+    if not table.section.str.startswith(section).any():
+        raise ValueError(f"no claim is of section {section!r}; known: {', '.join(sorted(set(table.section)))}")
     for row in table[table.section.str.startswith(section)].itertuples():
         typer.echo(f"{row.verdict:11} §{row.section:4} {row.id:32} {row.note}")
     page = ROOT / "_build" / "html" / "notebooks" / "claims.html"
     if not page.exists():
         typer.echo("the book has not been built: there is no page to compare with")
         return
-    on_page = shown(page.read_text())
+    on_page = shown(page.read_text(encoding="utf-8"))
     stale = [row.id for row in table.itertuples() if on_page.get(row.id) != row.verdict]
     if stale:
         raise ValueError(f"the page Claims disagrees with the records on {', '.join(stale)}; `make book` renews it")

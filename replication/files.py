@@ -11,8 +11,17 @@ _DAY = 24 * 60 * 60
 
 
 def cache_folder() -> Path:
-    """Where decoded photographs and checkpoints lie: `$ENTROPY_CACHE`, or `~/.cache/entropy_lib`."""
-    return Path(os.environ.get("ENTROPY_CACHE", Path.home() / ".cache" / "entropy_lib"))
+    """Where decoded photographs and checkpoints lie: `$ENTROPY_CACHE`, or `~/.cache/entropy_lib`; it is made.
+
+    Raises:
+        OSError: it cannot be made; the message says what names another.
+    """
+    found = Path(os.environ.get("ENTROPY_CACHE", Path.home() / ".cache" / "entropy_lib"))
+    try:
+        found.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"the cache {found} cannot be made ({error}); ENTROPY_CACHE names another folder") from error
+    return found
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from entropy_lib import __version__
+from replication import ROOT
 from replication.files import digest
 
-ROOT = Path(__file__).parent.parent
 PACKAGES = ("entropy_lib", "replication")
 # What draws and prints: no training and no verdict rests on it.
 _SHOWN = ("replication/pages", "replication/cli.py", "figures.py")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from replication import ROOT
 from replication.files import digest
 
-ROOT = Path(__file__).parent.parent
 _fingerprints: dict[str, Callable[[str], str]] = {}
 # Of this whole process, a chapter's kernel for instance; above it the recordings that are open.
 session: dict[str, str] = {}

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.spatial import KDTree
+from scipy.special import digamma
 
 Side = Literal["below", "above"]
 
@@ -109,3 +111,14 @@ def detectable(values: np.ndarray, power: float = 0.8, alpha: float = 0.05) -> f
 
     size = TTestPower().solve_power(nobs=len(values), alpha=alpha, power=power, alternative="larger")
     return float(size * values.std(ddof=1))
+
+
+def estimated_entropy(points: np.ndarray, neighbour: int = 4) -> float:
+    """Differential entropy of a sample `(n, d)`, in nats, from the distance to each point's k-th neighbour.
+
+    ψ(n) - ψ(k) + d · mean log 2ε, with ε the distance in the largest coordinate. The points may not coincide.
+    Source: Kozachenko and Leonenko (1987), in the form of Kraskov, Stögbauer and Grassberger (2004).
+    """
+    count, dimension = points.shape
+    distances = KDTree(points).query(points, neighbour + 1, p=np.inf)[0][:, -1]
+    return float(digamma(count) - digamma(neighbour) + dimension * np.log(2 * distances).mean())

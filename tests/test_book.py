@@ -1,13 +1,18 @@
 """Every notebook runs at `quick`, staging is honest, failures stop the build."""
 
+import json
 import re
 import shutil
+import sys
 import zipfile
 
+import jupytext
 import nbformat
+import papermill
 import pytest
 
 from replication.pages import book, publish
+from replication.parameters import checked
 from replication.verdicts import ledger
 from tests.test_project import ROOT
 
@@ -117,6 +122,158 @@ def test_a_failing_notebook_names_cell_and_cause_and_is_not_kept(tmp_path, monke
     assert (tmp_path / "failed" / "mine.ipynb").exists()
 
 
+BLANK = "```{code-cell} python3\nx = 1\n```"
+
+
+def test_the_kernel_is_the_interpreter_that_runs_the_command_whatever_else_is_called_python3(tmp_path, monkeypatch):
+    foreign = tmp_path / "jupyter" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    launched = ["/bin/false", "-f", "{connection_file}"]
+    spec = {"argv": launched, "display_name": "of the site", "language": "python"}
+    (foreign / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    chapter = made(tmp_path, monkeypatch, "```{code-cell} python3\nimport sys; print(sys.executable)\n```")
+    book.execute("mine", {})
+    (cell,) = nbformat.read(chapter.executed, as_version=4).cells[1:]
+    assert cell.outputs[0].text.strip() == sys.executable
+
+
+@pytest.mark.parametrize("content", ["", '{"cells": [', "{}", "[]", '{"cells": [], "metadata": {}, "nbformat": 4}'])
+def test_an_executed_notebook_that_is_cut_off_or_foreign_counts_as_none(content, tmp_path, monkeypatch):
+    chapter = made(tmp_path, monkeypatch, BLANK)
+    chapter.executed.parent.mkdir()
+    chapter.executed.write_text(content, encoding="utf-8")
+    assert chapter.made() is None and chapter.stale({}) == ["never run"]
+    book.execute("mine", {})
+    assert chapter.stale({}) == []
+
+
+def test_nothing_that_a_record_says_can_become_markup(tmp_path, monkeypatch):
+    chapter = made(tmp_path, monkeypatch, BLANK)
+    evil = "CPU\n\n```{raw} html\n:file: secret.html\n```\n\n<script>alert(1)</script>"
+    figure = nbformat.from_dict({"metadata": {"records": evil}})
+    line = book._origin(
+        chapter, figure, book.Made("", {"profile": evil}, {"device": evil, "torch": "2"}, {}, {})
+    ).source
+    assert "\n" not in line and "<script" not in line and line.count("<p") == 1
+
+
+PARAMETERS = {
+    "profile": ("huge", "profile must be one of quick, laptop, paper, got 'huge'"),
+    "device": ("cuda:77", "device must be a device of this machine: cpu, and"),
+    "devices": ("gpu", "device must be cpu, cuda or cuda:NUMBER, got 'gpu'"),
+    "seeds": (-1, "seeds must be a whole number from 0 to 1000, 0 for as many as the profile has, got -1"),
+    "seeds as a number": (float("nan"), "seeds must be a whole number"),
+    "seeds as a switch": (True, "seeds must be a whole number"),
+    "latents": ("abc", "latents must be whole numbers from 1 to 784, such as '20, 100', or empty, got 'abc'"),
+    "latents as a number": (8.5, "latents must be whole numbers"),
+    "latents in a list": ([8, 0], "latents must be whole numbers"),
+    "latent": (0, "latent must be a whole number from 1 to 784, got 0"),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_refused_before_a_kernel_starts(name, monkeypatch):
+    value, message = PARAMETERS[name]
+    parameter = "device" if name == "devices" else name.split()[0]
+    monkeypatch.setattr(book, "_run_stale", lambda *_: pytest.fail("a kernel would have started"))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        book.run(["autoencoder", "mechanism"], **({"parameters": {}} | _as_given(parameter, value)))
+
+
+def _as_given(parameter, value):
+    return {parameter: value} if parameter in ("profile", "device") else {"parameters": {parameter: value}}
+
+
+def test_parameters_are_what_the_code_uses():
+    found = checked(latents=[8, "20"], seeds="3", device="cpu")
+    assert found == {"latents": (8, 20), "seeds": 3, "device": "cpu"}
+    assert checked(latents="20, 100")["latents"] == (20, 100) and checked(latents="")["latents"] == ()
+    with pytest.raises(ValueError, match="seeds must .*; latents must"):
+        checked(seeds="many", latents="all")
+    with pytest.raises(KeyError, match="no parameter 'seed'"):
+        checked(seed=1)
+
+
+@pytest.mark.parametrize("name", [chapter.name for chapter in book.chapters() if chapter.parameters])
+def test_a_chapter_checks_its_parameters_itself_for_those_who_run_it_by_hand(name):
+    chapter = book.Chapter(name)
+    checked(**chapter.parameters)
+    call = f"given = checked({', '.join(f'{each}={each}' for each in chapter.parameters)})"
+    assert any(call in cell.source for cell in chapter.source.cells if cell.cell_type == "code")
+
+
+@pytest.mark.parametrize("name", ["claims", "performance"])
+def test_a_chapter_runs_from_any_folder_as_jupyter_runs_it(name, tmp_path, monkeypatch):
+    """Jupyter starts a kernel in the notebook's folder."""
+    source = tmp_path / f"{name}.ipynb"
+    jupytext.write(book.Chapter(name).source, source)
+    made_by_hand = papermill.execute_notebook(
+        str(source), str(tmp_path / "out.ipynb"), kernel_name=book._own_kernel(), progress_bar=False, cwd=str(tmp_path)
+    )
+    assert made_by_hand.cells and {path.name for path in tmp_path.iterdir()} == {source.name, "out.ipynb"}
+
+
+@pytest.fixture
+def small_book(tmp_path, monkeypatch):
+    """A book of a page of prose and a chapter, without the project's extensions."""
+    made(tmp_path, monkeypatch, BLANK)
+    prose = tmp_path / "book"
+    prose.mkdir()
+    monkeypatch.setattr(book, "PROSE", prose)
+    monkeypatch.setattr(book, "chapters", lambda names=(): [book.Chapter(p.stem) for p in book.SOURCES.glob("*.md")])
+    (tmp_path / "_config.yml").write_text(
+        "title: Small\nonly_build_toc_files: true\nexecute: {execute_notebooks: 'off'}\nhtml: {extra_footer: ''}\n"
+        "sphinx: {config: {html_extra_path: [extra]}}\n",
+        encoding="utf-8",
+    )
+
+    def write(chapters=("mine",), text="Words."):
+        listed = "".join(f"  - file: notebooks/{name}\n" for name in chapters)
+        (tmp_path / "_toc.yml").write_text(f"format: jb-book\nroot: book/prose\nchapters:\n{listed}", encoding="utf-8")
+        (prose / "prose.md").write_text(f"# Prose\n\n{text}\n", encoding="utf-8")
+        for chapter in book.chapters():
+            if chapter.stale({}):
+                book.execute(chapter.name, {})
+
+    return write
+
+
+@pytest.mark.slow
+def test_two_builds_in_a_row_refuse_the_same_warning_and_the_old_book_stays(small_book):
+    small_book()
+    site = book.build()
+    before = (site / "book" / "prose.html").read_text(encoding="utf-8")
+    small_book(text="See {ref}`no-such-label`.")
+    for _ in range(2):
+        with pytest.raises(book.BookError, match="no-such-label"):
+            book.build()
+        assert (site / "book" / "prose.html").read_text(encoding="utf-8") == before
+    small_book(text="Other words.")
+    assert "Other words" in (book.build() / "book" / "prose.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_page_that_is_retracted_is_gone_from_the_book_its_downloads_and_its_archive(small_book, tmp_path):
+    second = book.SOURCES / "second.md"
+    second.write_text(
+        (book.SOURCES / "mine.md").read_text(encoding="utf-8").replace("# Mine", "# Two"), encoding="utf-8"
+    )
+    small_book(("mine", "second"))
+    everywhere = ["notebooks/second.html", "downloads/second.ipynb", "downloads/second-executed.ipynb"]
+    site = book.build()
+    assert all((site / page).exists() for page in everywhere)
+    second.unlink()
+    small_book()
+    # What a killed build left is mended or in nobody's way.
+    site.rename(site.with_name("html.old"))
+    (book.BUILD / "book.pdf").touch()
+    site = book.build()
+    assert not any((site / page).exists() for page in everywhere)
+    assert not [name for name in zipfile.ZipFile(site / "downloads" / "book.zip").namelist() if "second" in name]
+    assert not (book.BUILD / "html.old").exists()
+
+
 FIGURE = "```{code-cell} python3\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);\n```"
 
 
@@ -164,12 +321,34 @@ def test_a_notebook_to_take_along_is_clean_and_says_where_the_project_is(monkeyp
     known = publish.clean(source, ROOT)
     first = known.cells[0].source
     assert "git clone --quiet https://github.com/someone/something entropy" in first
-    assert "import replication" in first and "--editable . --editable ./replication" in first
+    assert "import replication\nexcept ImportError" in first and "--editable ./entropy/replication" in first
     assert re.search(r"checkout --quiet ([0-9a-f]{40}|main)$", first, re.M)
     assert [cell.source for cell in known.cells[1:]] == [cell.source for cell in source.cells]
     assert not any(cell.get("outputs") for cell in known.cells)
     assert nbformat.writes(known) == nbformat.writes(publish.clean(source, ROOT))
     nbformat.validate(known)
+
+
+ADDRESSES = {
+    "https://github.com/o/n.git": "https://github.com/o/n",
+    "https://github.com/o/n/": "https://github.com/o/n",
+    "git@github.com:o/n.git": "https://github.com/o/n",
+    "ssh://git@github.com/o/n.git": "https://github.com/o/n",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("given", ADDRESSES)
+def test_the_projects_address_is_one_for_browsers(given, monkeypatch):
+    monkeypatch.setenv("BOOK_REPOSITORY", given)
+    assert publish.repository() == ADDRESSES[given]
+
+
+@pytest.mark.parametrize("given", ["github.com/o/n", "ftp://x/y", "https://x/a b", "https://"])
+def test_an_address_that_is_none_is_refused(given, monkeypatch):
+    monkeypatch.setenv("BOOK_REPOSITORY", given)
+    with pytest.raises(ValueError, match="BOOK_REPOSITORY must be such as"):
+        publish.repository()
 
 
 def test_the_zip_holds_the_whole_site_and_not_itself(tmp_path):

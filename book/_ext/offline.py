@@ -24,9 +24,9 @@ def _without_thebe(app, pagename, templatename, context, doctree):
 def _without_icon_script(app, exception):
     if exception is None and app.builder.format == "html":
         for page in Path(app.outdir).rglob("*.html"):
-            text = page.read_text()
+            text = page.read_text(encoding="utf-8")
             if _ICONS.search(text):
-                page.write_text(_ICONS.sub("", text))
+                page.write_text(_ICONS.sub("", text), encoding="utf-8")
         for script in Path(app.outdir).glob("_static/vendor/fontawesome/*/js"):
             for file in script.iterdir():
                 file.unlink()

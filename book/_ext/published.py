@@ -7,9 +7,14 @@ nowhere is made in any case.
 import os
 from urllib.parse import urlparse
 
+from sphinx.errors import ExtensionError
+
 
 def setup(app):
-    address = os.environ.get("BOOK_URL", "").removesuffix("/")
+    address = os.environ.get("BOOK_URL", "").strip().removesuffix("/")
+    parts = urlparse(address)
+    if address and (parts.scheme not in ("http", "https") or not parts.netloc or "//" in parts.path or " " in address):
+        raise ExtensionError(f"BOOK_URL must be such as https://owner.github.io/name, got {address!r}")
     app.setup_extension("notfound.extension")
     app.config.notfound_urls_prefix = f"{urlparse(address).path.removesuffix('/')}/"
     app.config.notfound_pagename = "404"

@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from replication import ROOT
 from replication.files import digest
-
-ROOT = Path(__file__).parents[2]
 
 
 class MissingData(FileNotFoundError):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from replication import reads
+from replication import ROOT, reads
 from replication.experiments.autoencoder.experiment import AUTOENCODER
 from replication.experiments.cnn.experiment import CNN
 from replication.experiments.experiment import Experiment, Plan
@@ -18,8 +18,6 @@ from replication.experiments.imagenette.experiment import IMAGENETTE
 from replication.experiments.unet.experiment import UNET
 from replication.sweep.store import Store
 from replication.sweep.trial import Config
-
-ROOT = Path(__file__).parents[2]
 
 EXPERIMENTS: Mapping[str, Experiment[Any]] = {
     experiment.name: experiment for experiment in (AUTOENCODER, CNN, FLOW, IMAGENETTE, UNET)
@@ -66,7 +64,10 @@ def owed(number: str, file: Path = ROOT / "plan.yml") -> tuple[Experiment[Any], 
     Raises:
         KeyError: a run that the file does not have.
     """
-    runs = {str(run["run"]): run for run in yaml.safe_load(reads.read_text(file))}
+    try:
+        runs = {str(run["run"]): run for run in yaml.safe_load(reads.read_text(file))}
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise ValueError(f"{file.name} is no list of runs: {' '.join(str(error).split())}") from error
     if number not in runs:
         raise KeyError(f"{file.name} has no run {number!r}; it has {', '.join(runs)}")
     experiment = experiment_of(runs[number]["experiment"])

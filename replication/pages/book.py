@@ -27,15 +27,15 @@ from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from replication import provenance, reads
+from replication import ROOT, provenance, reads
 from replication.files import digest, write_atomically
 from replication.pages import publish
+from replication.parameters import checked
 from replication.provenance import machine
+from replication.sweep.workers import end_with_parent
 from replication.verdicts import ledger
 
-ROOT = Path(__file__).parents[2]
 SOURCES, PROSE, BUILD = ROOT / "notebooks", ROOT / "book", ROOT / "_build"
-PROFILES = ("quick", "laptop", "paper")
 
 
 class BookError(RuntimeError):
@@ -94,7 +94,10 @@ class Chapter:
         """What the chapter was made from when it last ran; None when it has not."""
         if not self.executed.exists():
             return None
-        kept = nbformat.read(self.executed, as_version=4).metadata.get("entropy_book", {})
+        try:
+            kept = nbformat.read(self.executed, as_version=4).metadata.get("entropy_book", {})
+        except (OSError, ValueError, AttributeError):  # cut off, or no notebook: as good as none
+            return None
         return Made(**kept) if set(kept) == {each.name for each in fields(Made)} else None
 
     def stale(self, parameters: Mapping[str, object]) -> list[str]:
@@ -132,17 +135,16 @@ def run(
 
     Raises:
         KeyError: unknown chapter, or a parameter that none of the chapters has.
-        ValueError: unknown profile.
+        ValueError: a parameter of a wrong type, out of range or unknown; before a kernel starts.
         BookError: a cell failed.
     """
-    if profile not in PROFILES:
-        raise ValueError(f"unknown profile {profile!r}; the profiles are {', '.join(PROFILES)}")
     wanted, parameters = chapters(names), dict(parameters or {})
     offered = sorted({name for chapter in wanted for name in chapter.parameters})
     for name in parameters:
         if name not in offered:
             raise KeyError(f"unknown parameter {name!r}; these chapters take {', '.join(offered) or 'none'}")
     given = {"profile": profile, "device": device, **parameters}
+    checked(**given)
     with _one_at_a_time():
         return _run_stale(wanted, given, force)
 
@@ -156,7 +158,7 @@ def _run_stale(wanted: list[Chapter], given: Mapping[str, object], force: bool) 
             jobs.append((chapter.name, chosen))
     # Chapters with parameters train networks: they go first, the others fill the second core.
     jobs.sort(key=lambda job: (not job[1], job[0]))
-    with ProcessPoolExecutor(max_workers=2) as pool:
+    with ProcessPoolExecutor(max_workers=2, initializer=end_with_parent) as pool:
         pending = {pool.submit(execute, name, chosen): name for name, chosen in jobs}
         for done in tqdm(as_completed(pending), total=len(jobs), desc="running chapters", disable=not jobs):
             try:
@@ -171,6 +173,17 @@ def _one_at_a_time() -> FileLock:
     """Two builds in one folder wait for each other."""
     BUILD.mkdir(exist_ok=True)
     return FileLock(BUILD / ".lock")
+
+
+def _own_kernel() -> str:
+    """The name of a kernel that is this interpreter; `python3` may be another one where the user has installed some."""
+    name, folder = "entropy-book", BUILD / "jupyter"
+    launched = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = json.dumps({"argv": launched, "display_name": "Python 3", "language": "python"})
+    write_atomically(folder / "kernels" / name / "kernel.json", lambda path: path.write_text(spec, encoding="utf-8"))
+    paths = [str(folder), *filter(None, os.environ.get("JUPYTER_PATH", "").split(os.pathsep))]
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(dict.fromkeys(paths))
+    return name
 
 
 def execute(name: str, parameters: dict[str, object]) -> None:
@@ -188,7 +201,7 @@ def execute(name: str, parameters: dict[str, object]) -> None:
     jupytext.write(whole, source)
     try:
         executed = papermill.execute_notebook(
-            str(source), str(failed), parameters, kernel_name="python3", progress_bar=False, cwd=str(ROOT)
+            str(source), str(failed), parameters, kernel_name=_own_kernel(), progress_bar=False, cwd=str(ROOT)
         )
     except PapermillExecutionError as error:
         first = error.source.strip().splitlines()[0]
@@ -259,7 +272,9 @@ def _origin(chapter: Chapter, figure: nbformat.NotebookNode, made: Made) -> nbfo
         figure.get("metadata", {}).get("records", "no records, computed on this page"),
         f"page built on {made.machine['device']}, torch {made.machine['torch']}",
     ]
-    return nbformat.v4.new_markdown_cell(f'<p class="origin">{" · ".join(html.escape(part) for part in parts)}</p>')
+    # One line: a blank one would end the paragraph, and what follows would be read as Markdown, a directive even.
+    lines = [html.escape(" ".join(str(part).split())) for part in parts]
+    return nbformat.v4.new_markdown_cell(f'<p class="origin">{" · ".join(lines)}</p>')
 
 
 def build() -> Path:
@@ -271,17 +286,23 @@ def build() -> Path:
         BookError: Jupyter Book failed or warned.
     """
     with _one_at_a_time():
-        stage, pdf = _stage(), BUILD / "book.pdf"
+        site, fresh, former = BUILD / "html", BUILD / "html.new", BUILD / "html.old"
+        if former.exists() and not site.exists():  # a build was killed between the two renames below
+            former.rename(site)
+        stage, pdf, key = _stage(), BUILD / "book.pdf", BUILD / "book.key"
         printed = stage / "extra" / "downloads" / "book.pdf"
         printed.unlink(missing_ok=True)
-        if pdf.exists() and pdf.with_suffix(".key").read_text() == _key(stage):
+        if pdf.exists() and key.exists() and key.read_text(encoding="utf-8") == _key(stage):
             shutil.copy(pdf, printed)
-        site, fresh = BUILD / "html", BUILD / "html.new"
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(_built(stage, "html"), fresh)
         publish.archive(fresh)
-        shutil.rmtree(site, ignore_errors=True)
-        return fresh.rename(site)
+        shutil.rmtree(former, ignore_errors=True)
+        if site.exists():
+            site.rename(former)
+        fresh.rename(site)
+        shutil.rmtree(former, ignore_errors=True)
+        return site
 
 
 def pdf() -> Path:
@@ -299,7 +320,8 @@ def pdf() -> Path:
             publish.print_page(page, target)
         except RuntimeError as error:
             raise BookError(str(error)) from None
-        target.with_suffix(".key").write_text(_key(stage))
+        key = _key(stage)
+        write_atomically(target.with_suffix(".key"), lambda path: path.write_text(key, encoding="utf-8"))
         return target
 
 
@@ -314,25 +336,43 @@ def _stage() -> Path:
     """Bring all sources of the book together, chapters with their outputs; return the folder."""
     stage = BUILD / "stage"
     downloads = stage / "extra" / "downloads"
+    wanted: dict[Path, str | bytes] = {}
     for chapter in tqdm(chapters(), desc="staging chapters"):
         with_outputs = nbformat.writes(staged(chapter))
-        _write_if_changed(stage / "notebooks" / f"{chapter.name}.ipynb", with_outputs)
-        _write_if_changed(downloads / f"{chapter.name}-executed.ipynb", with_outputs)
-        _write_if_changed(downloads / f"{chapter.name}.ipynb", nbformat.writes(publish.clean(chapter.source, ROOT)))
+        wanted[stage / "notebooks" / f"{chapter.name}.ipynb"] = with_outputs
+        wanted[downloads / f"{chapter.name}-executed.ipynb"] = with_outputs
+        wanted[downloads / f"{chapter.name}.ipynb"] = nbformat.writes(publish.clean(chapter.source, ROOT))
     for path in [ROOT / "_config.yml", ROOT / "_toc.yml", *PROSE.rglob("*")]:
         if path.is_file():
             within = path.relative_to(ROOT)
             target = stage / (within.relative_to("book") if within.parts[:2] == ("book", "_static") else within)
-            _write_if_changed(target, path.read_bytes())
+            wanted[target] = path.read_bytes()
+    for path, content in wanted.items():
+        _write_if_changed(path, content)
+    _prune(stage, set(wanted))
     return stage
+
+
+def _prune(stage: Path, wanted: set[Path]) -> None:
+    """Remove what is no longer a part of the book, and with it all pages: Sphinx would keep those of removed ones."""
+    there = [path for path in stage.rglob("*") if path.is_file() and stage / "_build" not in path.parents]
+    left = [path for path in there if path not in wanted and path.name != "book.pdf"]
+    for path in left:
+        path.unlink()
+    if left:
+        shutil.rmtree(stage / "_build", ignore_errors=True)
 
 
 def _built(stage: Path, builder: str) -> Path:
     """Run Jupyter Book, warnings being errors; return the folder of what it made."""
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(stage), "-W", "--keep-going"]
     command += [] if builder == "html" else ["--builder", "custom", "--custom-builder", builder]
-    finished = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    finished = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONWARNINGS": "ignore"}
+    )
     if finished.returncode:
+        # Sphinx takes a page for up to date once it has warned of it; the next build has to warn again.
+        shutil.rmtree(stage / "_build", ignore_errors=True)
         lines = [line for line in finished.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         raise BookError("Jupyter Book stopped:\n" + "\n".join(lines or finished.stderr.splitlines()[-20:]))
     return stage / "_build" / builder

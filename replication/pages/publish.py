@@ -6,6 +6,7 @@ the project's address, and notebooks say so.
 
 import copy
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,10 +20,11 @@ _FETCH = """\
 # In Colab, or wherever the project is not at hand: fetch it as it was when this book was built.
 try:
     import replication
-except ModuleNotFoundError:
-    !git clone --quiet {repository} entropy && git -C entropy checkout --quiet {commit}
-    %cd entropy
-    %pip install --quiet --editable . --editable ./replication
+except ImportError:
+    !test -d entropy || git clone --quiet {repository} entropy && git -C entropy checkout --quiet {commit}
+    !grep -v "^torch" entropy/constraints.txt > entropy/pinned.txt  # the torch that is there knows its GPU
+    %pip install --quiet --constraint entropy/pinned.txt --editable ./entropy --editable ./entropy/replication
+    import site, sys; [site.addsitedir(folder) for folder in sys.path if folder.endswith("-packages")]
 """
 _HERE = "Run this notebook in a checkout of the project, with the environment that `make book` makes."
 
@@ -44,8 +46,18 @@ FOR_PAPER = """() => {
 
 
 def repository() -> str:
-    """The project's address, or nothing where it is unknown."""
-    return os.environ.get("BOOK_REPOSITORY", "").removesuffix("/")
+    """The project's address for a browser, or nothing where it is unknown.
+
+    Raises:
+        ValueError: an address that is none of a repository.
+    """
+    given = os.environ.get("BOOK_REPOSITORY", "").strip()
+    by_key = re.fullmatch(r"(?:ssh://)?git@([^:/]+)[:/](.+)", given)
+    address = f"https://{by_key[1]}/{by_key[2]}" if by_key else given
+    address = address.removesuffix("/").removesuffix(".git")
+    if given and not re.fullmatch(r"https?://[^\s/]+/[^\s]*[^\s/]", address):
+        raise ValueError(f"BOOK_REPOSITORY must be such as https://github.com/owner/name, got {given!r}")
+    return address
 
 
 def clean(source: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:

@@ -44,7 +44,7 @@ class Claim(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str
+    id: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     section: str
     place: str
     quote: str
@@ -61,7 +61,12 @@ def load_claims(path: Path) -> list[Claim]:
         InvalidClaim: a key missing or unknown; a kind, test, experiment, data set, measure or side that does not exist;
             an id used twice. All faults are listed.
     """
-    entries = yaml.safe_load(reads.read_text(path))
+    try:
+        entries = yaml.safe_load(reads.read_text(path))
+    except yaml.YAMLError as error:
+        raise InvalidClaim(f"{path.name} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(entries, list) or not entries:
+        raise InvalidClaim(f"{path.name} holds no list of claims")
     claims, faults = [], []
     for entry in entries:
         try:
