@@ -7,7 +7,8 @@ const [sitePackages, out] = process.argv.slice(2);
 mkdirSync(out, { recursive: true });
 for (const name of ["pyodide.js", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json"])
   copyFileSync(`node_modules/pyodide/${name}`, `${out}/${name}`);
-for (const name of ["worker.js", "session.py"]) copyFileSync(name, `${out}/${name}`);
+copyFileSync("worker.js", `${out}/worker.js`);
+copyFileSync("session.py", `${out}/session.txt`); // by its own name some servers execute it, and others refuse it
 
 await build({
   entryPoints: ["page.js", "editor.js"], outdir: out, bundle: true, format: "esm", minify: true, logLevel: "warning",

@@ -6,7 +6,7 @@ import { loadPyodide } from "pyodide";
 const [live] = process.argv.slice(2);
 const pyodide = await loadPyodide();
 pyodide.unpackArchive(new Uint8Array(readFileSync(`${live}/sympy.zip`)), "zip", { extractDir: "/lib/python3.13/site-packages" });
-const session = readFileSync(`${live}/session.py`, "utf8");
+const session = readFileSync(`${live}/session.txt`, "utf8");
 const found = {};
 for (const [chapter, sources] of Object.entries(JSON.parse(readFileSync(0, "utf8")))) {
   const run = pyodide.runPython(`${session}\nrun`); // its names are new for every chapter

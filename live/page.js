@@ -4,14 +4,24 @@ const BASE = new URL(".", import.meta.url);
 /** Python in a worker. Stopping it loses every name that was defined. */
 class Python {
   run(source, output) {
-    this.worker ??= new Worker(new URL("worker.js", BASE));
     return new Promise((resolve) => {
       this.finish = resolve;
-      this.worker.onmessage = ({ data }) => (data.kind === "done" ? resolve(data.ok) : output(data));
-      this.worker.onerror = (error) => {
-        output({ kind: "error", text: `Python could not be started: ${error.message}` });
+      const fail = (reason) => {
+        output({ kind: "error", text: `Python could not be started: ${reason}` });
         this.stop();
       };
+      try {
+        this.worker ??= new Worker(new URL("worker.js", BASE));
+      } catch (error) {
+        return fail(`${error.message}; the host's content policy must allow worker-src 'self'`);
+      }
+      this.worker.onmessage = ({ data }) => {
+        if (data.kind === "done") resolve(data.ok);
+        else if (data.kind === "broken") this.stop(); // the next Run starts another worker
+        else output(data);
+      };
+      this.worker.onerror = (error) =>
+        fail(error.message ?? "worker.js was not loaded; the server did not send it, or a content policy forbids it");
       this.worker.postMessage({ source });
     });
   }
@@ -59,7 +69,9 @@ class Cell {
   run() {
     const asked = stops;
     this.status.textContent = "waiting for another cell …";
-    queue = queue.then(() => asked === stops && this.runWithAbove());
+    queue = queue
+      .then(() => asked === stops && this.runWithAbove())
+      .catch((error) => (this.status.textContent = `failed: ${error.message}`)); // and the next cell has its turn
   }
 
   async runWithAbove() {
@@ -89,7 +101,7 @@ class Cell {
     this.show(output);
     this.fresh = finished;
     for (const cell of cells.slice(cells.indexOf(this) + 1)) cell.fresh = false;
-    await window.MathJax?.typesetPromise?.([output]);
+    await window.MathJax?.typesetPromise?.([output])?.catch(() => {}); // untypeset a formula can still be read
     return finished;
   }
 
@@ -101,7 +113,13 @@ class Cell {
 
   async edit() {
     if (this.view) return this.view.focus();
-    const { editor } = await import(new URL("editor.js", BASE));
+    let editor;
+    try {
+      ({ editor } = await import(new URL("editor.js", BASE)));
+    } catch (error) {
+      this.status.textContent = `the editor could not be loaded: ${error.message}`;
+      return;
+    }
     this.listing.hidden = true;
     this.element.classList.add("live-edited");
     this.view = editor(this.input, this.source, {

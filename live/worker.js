@@ -1,13 +1,56 @@
 // Python in its own thread: takes {source}, answers with {kind, text} for each output and {kind: "done", ok}.
-importScripts("pyodide.js");
+// When Python cannot be started it says why and answers {kind: "broken"}: the page then starts another worker.
+const PATIENCE = 120; // seconds after which a start that nothing is heard of is given up
 
-let started;
+const fetchPlain = self.fetch.bind(self);
+let giveUp; // rejects the start that is under way
 
-async function start() {
-  const say = (text) => postMessage({ kind: "progress", text });
+/** As fetch, but an answer that is an error, or none, is one here too, with the name of the file. */
+async function fetched(address, options) {
+  const name = String(address.url ?? address).split("/").pop();
+  try {
+    const response = await fetchPlain(address, options).catch((error) => {
+      throw new Error(`${name} could not be fetched (${error.message})`);
+    });
+    if (!response.ok) throw new Error(`the server answered ${response.status} to the request for ${name}`);
+    return response;
+  } catch (error) {
+    giveUp(error); // Pyodide waits for ever for a file that it does not get
+    throw error;
+  }
+}
+
+/** From bytes, whatever type the server gives the file; Pyodide would wait for ever after a failure. */
+async function instantiated(source, imports) {
+  try {
+    return await WebAssembly.instantiate(await (await source).arrayBuffer(), imports);
+  } catch (error) {
+    giveUp(error);
+    throw error;
+  }
+}
+
+/** Eight bytes of an empty module: whether the page may run WebAssembly at all is known before 10 MB are fetched. */
+async function checkPolicy() {
+  try {
+    await WebAssembly.compile(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
+  } catch (error) {
+    throw new Error(`the host's content policy must allow script-src 'wasm-unsafe-eval' (${error.message})`);
+  }
+}
+
+async function load(say) {
+  await checkPolicy();
   say("fetching Python …");
-  const archive = fetch("sympy.zip").then((response) => response.arrayBuffer());
-  const code = fetch("session.py").then((response) => response.text());
+  self.fetch = fetched;
+  WebAssembly.instantiateStreaming = instantiated;
+  const archive = fetched("sympy.zip").then((response) => response.arrayBuffer());
+  const code = fetched("session.txt").then((response) => response.text());
+  try {
+    importScripts("pyodide.js");
+  } catch (error) {
+    throw new Error(`pyodide.js could not be loaded (${error.message})`);
+  }
   const pyodide = await loadPyodide();
   say("fetching SymPy …");
   pyodide.unpackArchive(await archive, "zip", { extractDir: "/lib/python3.13/site-packages" });
@@ -15,14 +58,37 @@ async function start() {
   return pyodide.runPython(`${await code}\nrun`);
 }
 
-onmessage = async ({ data }) => {
+async function start() {
+  let said = "";
+  const began = Date.now();
+  const say = (text) => postMessage({ kind: "progress", text: (said = text) });
+  const failed = new Promise((_, reject) => (giveUp = reject));
+  const clock = setInterval(() => {
+    const seconds = Math.round((Date.now() - began) / 1000);
+    postMessage({ kind: "progress", text: said.replace(" …", ` (${seconds} s) …`) });
+    if (seconds >= PATIENCE) giveUp(new Error(`nothing came of "${said}" in ${seconds} seconds`));
+  }, 5000);
   try {
-    started ??= start();
-    const run = await started;
-    const ok = run(data.source, (kind, text) => postMessage({ kind, text }));
-    postMessage({ kind: "done", ok });
+    return await Promise.race([load(say), failed]);
+  } finally {
+    clearInterval(clock);
+  }
+}
+
+let started;
+
+onmessage = async ({ data }) => {
+  let run;
+  try {
+    run = await (started ??= start());
   } catch (error) {
-    postMessage({ kind: "error", text: `Python could not be started: ${error}` });
-    postMessage({ kind: "done", ok: false });
+    postMessage({ kind: "error", text: `Python could not be started: ${error.message ?? error}` });
+    return postMessage({ kind: "broken" });
+  }
+  try {
+    postMessage({ kind: "done", ok: run(data.source, (kind, text) => postMessage({ kind, text })) });
+  } catch (error) {
+    postMessage({ kind: "error", text: `Python stopped: ${error}` });
+    postMessage({ kind: "broken" });
   }
 };

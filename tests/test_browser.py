@@ -24,7 +24,7 @@ from tests.test_project import ROOT
 
 pytestmark = pytest.mark.browser
 PAGES = [f"notebooks/{chapter.name}.html" for chapter in book.chapters()] + [
-    f"book/{name}.html" for name in ("evidence", "api", "glossary", "bibliography")
+    f"book/{name}.html" for name in ("evidence", "hosting", "api", "glossary", "bibliography")
 ]
 
 
@@ -267,6 +267,89 @@ def test_live_cells_run_edit_reset_and_stop(visit):
     button(cells.nth(3), "Run").click()
     cells.nth(3).get_by_text("✓ det W = 18").wait_for(timeout=60_000)
     assert cells.nth(3).locator(".live-error").count() == 0 and wrong == []
+
+
+def served(page, name, **answer):
+    """Let the server answer so to requests for a file of the live cells; for ever, or `times`."""
+    times = answer.pop("times", 10**6)
+
+    def handle(route):
+        nonlocal times
+        times -= 1
+        return route.fulfill(**answer) if times >= 0 else route.fallback()
+
+    page.context.route(re.compile(rf"/live/{re.escape(name)}$"), handle)
+
+
+def failure(cell, page) -> str:
+    """What a cell says that cannot run, within seconds; no cell waits for it afterwards."""
+    button(cell, "Run").click()
+    cell.locator(".live-error").wait_for(timeout=20_000)
+    assert "…" not in cell.get_by_role("status").inner_text()
+    return cell.locator(".live-error").inner_text()
+
+
+def test_live_cells_say_why_python_cannot_start_and_recover(visit, site):
+    page, _ = visit("notebooks/dense.html")
+    cell = page.locator("div.cell.tag_live").first
+    for name, status in (
+        ("session.txt", 403),
+        ("pyodide.asm.wasm", 404),
+        ("sympy.zip", 503),
+        ("pyodide-lock.json", 500),
+    ):
+        served(page, name, status=status, body="<html>no</html>", times=1)
+        assert f"answered {status} to the request for {name}" in failure(cell, page)
+    served(page, "worker.js", status=404, body="", times=1)
+    assert "worker.js was not loaded" in failure(cell, page)
+    served(page, "pyodide.js", status=404, body="", times=1)
+    assert "pyodide.js could not be loaded" in failure(cell, page)
+    # Whatever type the server gives the program, it runs.
+    wasm = (site / "_static" / "live" / "pyodide.asm.wasm").read_bytes()
+    served(page, "pyodide.asm.wasm", body=wasm, headers={"Content-Type": "text/plain"})
+    button(cell, "Run").click()
+    expected(cell)
+    # A formula that cannot be typeset, or a browser that starts no worker, blocks no other cell.
+    page.evaluate("MathJax.typesetPromise = () => Promise.reject(new Error('no'))")
+    second = page.locator("div.cell.tag_live").nth(1)
+    button(second, "Run").click()
+    expected(second)
+    button(cell, "Stop").click()
+    page.evaluate("window.Real = Worker; window.Worker = function () { throw new Error('blocked') }")
+    assert "blocked; the host's content policy must allow worker-src" in failure(cell, page)
+    page.evaluate("window.Worker = window.Real")
+    button(second, "Run").click()
+    expected(second)
+
+
+def expected(cell):
+    cell.get_by_role("status").get_by_text(re.compile(r"ran in \d")).wait_for(timeout=60_000)
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("script-src 'self' 'unsafe-inline'", "content policy must allow script-src 'wasm-unsafe-eval'"),
+        ("worker-src 'none'", "worker"),
+        ("connect-src 'none'", "could not be fetched"),
+        ("script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'", ""),
+    ],
+)
+def test_live_cells_name_what_a_content_policy_must_allow(visit, policy, said):
+    page, _ = visit("notebooks/dense.html")
+
+    def with_policy(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, headers={**answer.headers, "Content-Security-Policy": policy})
+
+    page.context.route(re.compile(r"dense\.html$|worker\.js$"), with_policy)
+    page.reload()
+    cell = page.locator("div.cell.tag_live").first
+    if said:
+        assert said in failure(cell, page)
+    else:
+        button(cell, "Run").click()
+        expected(cell)
 
 
 def test_without_scripts_or_a_server_the_outputs_stay_and_a_line_says_more(chromium, site, address):

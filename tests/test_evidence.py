@@ -401,7 +401,8 @@ def test_the_ledger_is_decided_once_and_renewed_when_what_it_read_changes(tmp_pa
     with pytest.raises(ValueError, match="new.parquet"):
         ledger.current()
     (tmp_path / "results" / "unet" / "new.parquet").unlink()
-    assert ledger.rows(section="5.3").equals(first) and len(decided) == 2
+    # Nothing was decided on a store with a fault; without it the verdicts are those of before.
+    assert ledger.rows(section="5.3").equals(first) and len(decided) == 1
 
 
 def test_numbers_survive_the_ledgers_file(tmp_path, monkeypatch):

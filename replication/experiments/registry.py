@@ -16,6 +16,7 @@ from replication.experiments.experiment import Experiment, Plan
 from replication.experiments.flow.experiment import FLOW
 from replication.experiments.imagenette.experiment import IMAGENETTE
 from replication.experiments.unet.experiment import UNET
+from replication.sweep.schema import VERSION
 from replication.sweep.store import Store
 from replication.sweep.trial import Config
 
@@ -41,7 +42,8 @@ def store_for(profile: str, folder: Path | None = None) -> Store:
     `$ENTROPY_RESULTS` or `folder` moves the real ones.
     """
     if profile == "quick":
-        return Store(folder or ROOT / "_build" / "records")
+        # Records of an older schema, which an earlier version may have left in a build, are another store.
+        return Store(folder or ROOT / "_build" / "records" / f"schema-{VERSION}")
     return Store(folder or Path(os.environ.get("ENTROPY_RESULTS", ROOT / "results")))
 
 

@@ -48,7 +48,7 @@ def check(described: dict[str, Any], curves: pd.DataFrame, artefacts: str, path:
         InvalidRecord: a rule is broken.
     """
     version = described["schema"]
-    seal = "; `entropy-book records FOLDER --seal` adds its checksum" if version == 1 else ""
+    seal = f"; `entropy-book records {path.parent.parent} --seal` adds its checksum" if version == 1 else ""
     _demand(version == VERSION, f"schema {version}, expected {VERSION}{seal}")
     trials, provenance = described["trials"], described["provenance"]
     _demand(isinstance(trials, list) and trials, "its trials are no list")
