@@ -53,7 +53,9 @@ def computing() -> dict[str, str]:
 def source_hash() -> str:
     """Fingerprint of every source file of the library and the replication."""
     files = modules().values()
-    return digest(*(part for path in files for part in (path.relative_to(ROOT).as_posix(), path.read_bytes())))
+    # As text: a checkout may have other ends of lines.
+    texts = ((path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in files)
+    return digest(*(part for both in texts for part in both))
 
 
 @cache

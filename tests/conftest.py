@@ -4,6 +4,10 @@ import os
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("suite", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("suite")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # tests run side by side: a second thread each would only wait for the others

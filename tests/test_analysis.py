@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from replication import paper
 from replication.data.registry import load
 from replication.experiments.autoencoder import experiment as autoencoder
 from replication.experiments.autoencoder import figures, tables
 from replication.experiments.autoencoder.experiment import AUTOENCODER
+from replication.statistics import estimated_entropy
 from replication.sweep.run import run
 from replication.sweep.stopping import EarlyStopping
 from replication.sweep.store import Store
@@ -138,3 +141,12 @@ def test_the_benchmark_runs(monkeypatch, capsys):
     rows = bench.speed("cpu", 1, 1, operations, copied)
     assert [row["batch"] for row in rows] == [32, 128] and all(row[k] > 0 for row in rows for k in row)
     assert all(row["floor"] < row["engine"] for row in rows)
+
+
+@given(st.integers(0, 2**31), st.floats(0.1, 10))
+def test_statistics_of_neighbours_estimate_an_entropy(seed, scale):
+    """Of a normal and of a uniform sample in two dimensions, in closed form."""
+    random = np.random.default_rng(seed)
+    normal_, uniform = random.standard_normal((4000, 2)), random.uniform(0, 1, (4000, 2))
+    assert estimated_entropy(scale * normal_) == pytest.approx(np.log(2 * np.pi * np.e * scale**2), abs=0.12)
+    assert estimated_entropy(scale * uniform) == pytest.approx(2 * np.log(scale), abs=0.12)

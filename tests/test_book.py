@@ -1,9 +1,12 @@
 """Every notebook runs at `quick`, staging is honest, failures stop the build."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
+import time
 import zipfile
 
 import jupytext
@@ -212,6 +215,36 @@ def test_a_chapter_runs_from_any_folder_as_jupyter_runs_it(name, tmp_path, monke
         str(source), str(tmp_path / "out.ipynb"), kernel_name=book._own_kernel(), progress_bar=False, cwd=str(tmp_path)
     )
     assert made_by_hand.cells and {path.name for path in tmp_path.iterdir()} == {source.name, "out.ipynb"}
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
+from replication.pages import book
+folder = Path(sys.argv[1])
+def work(name, chosen):
+    (folder / f"pid-{os.getpid()}").touch()
+    time.sleep(120)
+book.execute = work
+book._run_stale([book.Chapter("guide"), book.Chapter("dense")], {}, force=True)
+"""
+
+
+def test_a_killed_build_takes_its_workers_along(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT)
+
+    def until(condition):
+        deadline = time.time() + 60
+        while not condition() and time.time() < deadline:
+            time.sleep(0.1)
+        assert condition()
+
+    until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
+    workers = [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
+    parent.kill()
+    parent.wait()
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
 
 
 @pytest.fixture

@@ -6,14 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import entropy_lib as el
-
-settings.register_profile("suite", deadline=None, max_examples=25, derandomize=True)
-settings.load_profile("suite")
 
 seeds = st.integers(0, 2**31)
 dtypes = st.sampled_from([torch.float32, torch.float64])
@@ -246,3 +243,19 @@ def test_mahler_measure_has_the_symmetries_of_the_torus(seed, p, q, scale):
     torch.testing.assert_close(el.mahler_measure(kernel.mT, points=512), measure, atol=0.02, rtol=0)
     scaled = el.mahler_measure(scale * kernel, points=512)
     torch.testing.assert_close(scaled, measure + math.log(scale), atol=1e-9, rtol=0)
+
+
+@given(seeds, st.integers(1, 4), st.integers(1, 4), st.integers(0, 3), st.integers(0, 3))
+def test_the_completed_matrix_is_that_of_equations_16_and_17_block_by_block(seed, p, q, more_rows, more_columns):
+    kernel, length, width = normal(seed, p, q), p + more_rows, q + more_columns
+
+    def shift(rows, columns, by):
+        return np.eye(rows, columns, by)
+
+    upper = 0
+    for k in range(p):
+        block = sum(float(kernel[k, m]) * shift(width - q + 1, width, m) for m in range(q))
+        square = np.vstack([block, shift(q - 1, width, width - q + 1)])  # Eq. 16: (0 I) below every block
+        upper = upper + np.kron(shift(length - p + 1, length, k), square)
+    whole = np.vstack([upper, shift((p - 1) * width, length * width, (length - p + 1) * width)])  # Eq. 17
+    np.testing.assert_allclose(el.complete_conv(kernel, (length, width)).numpy(), whole, atol=1e-12)

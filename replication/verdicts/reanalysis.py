@@ -18,20 +18,25 @@ REPLICATIONS = 10
 DRAWS = 200_000
 
 
-def _best_of_six_null(rng: np.random.Generator) -> np.ndarray:
-    """Largest of six two-sample t statistics that share one baseline of ten, all effects zero."""
+def _best_of_six_null(rng: np.random.Generator, by_mean: bool = False) -> np.ndarray:
+    """Largest of six two-sample t statistics that share one baseline of ten, all effects zero.
+
+    With `by_mean` the statistic of the group with the largest mean, which is what the paper reports.
+    """
     t = np.empty(DRAWS)
     for start in range(0, DRAWS, 20_000):
         groups = rng.standard_normal((20_000, 7, REPLICATIONS))
         mean, variance = groups.mean(-1), groups.var(-1, ddof=1)
         pooled = np.sqrt((variance[:, 1:] + variance[:, :1]) / REPLICATIONS)
-        t[start : start + 20_000] = ((mean[:, 1:] - mean[:, :1]) / pooled).max(-1)
+        each = (mean[:, 1:] - mean[:, :1]) / pooled
+        best = mean[:, 1:].argmax(-1, keepdims=True) if by_mean else each.argmax(-1, keepdims=True)
+        t[start : start + 20_000] = np.take_along_axis(each, best, -1)[:, 0]
     return t
 
 
-def false_positive_rate() -> float:
-    """How often the best of six λ beats λ = 0 with one-tailed p < 0.05 when nothing is different."""
-    null = _best_of_six_null(np.random.default_rng(0))
+def false_positive_rate(by_mean: bool = False) -> float:
+    """How often the best of six λ, by its t or by its mean, beats λ = 0 with one-tailed p < 0.05 if nothing differs."""
+    null = _best_of_six_null(np.random.default_rng(0), by_mean)
     return float((null > stats.t.isf(0.05, 2 * REPLICATIONS - 2)).mean())
 
 
