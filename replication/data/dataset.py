@@ -46,8 +46,14 @@ class Dataset:
 
 
 def folder() -> Path:
-    """Where data sets lie: `$ENTROPY_DATA`, or `data/` in the checkout."""
-    return Path(os.environ.get("ENTROPY_DATA", ROOT / "data"))
+    """Where data sets lie: `$ENTROPY_DATA`, or `data/` in the checkout, named from the working directory if below it.
+
+    Pages show this path in messages, and should not tell where a checkout lies.
+    """
+    if given := os.environ.get("ENTROPY_DATA"):
+        return Path(given)
+    found = ROOT / "data"
+    return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
 
 
 def split(

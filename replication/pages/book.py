@@ -96,7 +96,7 @@ class Chapter:
             return None
         try:
             kept = nbformat.read(self.executed, as_version=4).metadata.get("entropy_book", {})
-        except (OSError, ValueError, AttributeError):  # cut off, or no notebook: as good as none
+        except Exception:  # cut off, or no notebook, which its readers say in many ways: as good as none
             return None
         return Made(**kept) if set(kept) == {each.name for each in fields(Made)} else None
 
