@@ -10,13 +10,18 @@ from pathlib import Path
 _DAY = 24 * 60 * 60
 
 
+def cache_path() -> Path:
+    """Where decoded photographs and checkpoints lie: `$ENTROPY_CACHE`, or `~/.cache/entropy_lib`."""
+    return Path(os.environ.get("ENTROPY_CACHE", Path.home() / ".cache" / "entropy_lib"))
+
+
 def cache_folder() -> Path:
-    """Where decoded photographs and checkpoints lie: `$ENTROPY_CACHE`, or `~/.cache/entropy_lib`; it is made.
+    """The same folder, made for whoever writes there.
 
     Raises:
         OSError: it cannot be made; the message says what names another.
     """
-    found = Path(os.environ.get("ENTROPY_CACHE", Path.home() / ".cache" / "entropy_lib"))
+    found = cache_path()
     try:
         found.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -157,7 +157,10 @@ class Store:
                     faults.append(f"{path.name}: trial {trial} is also in {owners[trial]}")
                 owners[trial] = path.name
         left = [path for path in self.root.glob("[!.]*/[!.]*.npz") if not path.with_suffix(".parquet").exists()]
-        return faults + [f"{path.name}: no record stands beside these arrays; a killed run left them" for path in left]
+        return faults + [
+            f"{path.name}: no record stands beside these arrays, which a killed run left; run it again or remove them"
+            for path in left
+        ]
 
     def seal(self) -> int:
         """Give records of schema 1, which had none, a checksum; their curves and descriptions stay as they are."""
