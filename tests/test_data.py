@@ -105,8 +105,9 @@ SPOILT = {
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
 def test_a_damaged_file_of_mnist_is_named_with_a_remedy_that_works(mnist_on_disk, how, name):
     SPOILT[how](mnist_on_disk / name)
-    with pytest.raises(DamagedData, match=f"{name} is not whole .* remove it, then `entropy-book data mnist`"):
-        mnist.load()
+    for ask in (mnist.load, mnist.fetch):
+        with pytest.raises(DamagedData, match=f"{name} is not whole .* remove it, then `entropy-book data mnist`"):
+            ask()
     (mnist_on_disk / name).unlink()
     with pytest.raises(MissingData, match=f"no .*{name}; `entropy-book data mnist` fetches it"):
         mnist.load()
