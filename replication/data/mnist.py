@@ -56,8 +56,8 @@ def _check(path: Path, shape: tuple[int, ...]) -> None:
         found, size = file.read(len(head)), path.stat().st_size
     if found != head or size != len(head) + prod(shape):
         raise DamagedData(
-            f"{path} is not whole or not that file: {size:,} bytes of {len(head) + prod(shape):,}, "
-            f"{'the' if found == head else 'another'} beginning; remove it, then {_FETCHES}"
+            f"{path} is not whole or not that file: it has {size:,} bytes of {len(head) + prod(shape):,}"
+            f"{'' if found == head else ' and begins as no such file does'}; remove it, then {_FETCHES}"
         )
 
 
