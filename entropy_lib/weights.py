@@ -67,10 +67,8 @@ def replaced(model: nn.Module) -> Iterator[tuple[str, str]]:
     """Names of modules that do not stand for themselves, with the reason: an adapter's parts, a replaced original."""
     for name, part in model.named_modules():
         if adapted(part):
-            below, why = (
-                [inner for inner, _ in part.named_modules() if inner],
-                "a part of an adapter, which is to be merged first",
-            )
+            below = [inner for inner, _ in part.named_modules() if inner]
+            why = "a part of an adapter, which is to be merged first"
         elif isinstance(getattr(part, "modules_to_save", None), nn.ModuleDict):
             below, why = ["original_module"], "replaced by its trained copy"
         else:

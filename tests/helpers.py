@@ -1,10 +1,16 @@
 """What several tests make: trials on the digits, and outcomes without a training."""
 
-from collections.abc import Iterable, Mapping
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from replication import ROOT
 from replication.experiments.autoencoder.experiment import AUTOENCODER, AutoencoderConfig, Init
 from replication.experiments.experiment import Experiment, Plan
 from replication.provenance import machine
@@ -48,3 +54,30 @@ def outcomes(experiment: Experiment, rows: Iterable[Mapping[str, Any]]) -> pd.Da
         measures = dict.fromkeys(experiment.measures, 0)
         made.append(usual | experiment.stored_settings | measures | {"trial": f"t{number}"} | row | free)
     return pd.DataFrame(made)
+
+
+def started(folder: Path, script: str, *arguments: object, **options: Any) -> subprocess.Popen:
+    """A process of its own that runs a script with the tests at hand; workers find its functions in the file."""
+    path = folder / "script.py"
+    if not path.exists():  # a second process of the same script may start while the first one reads it
+        path.write_text(script, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(path), str(folder), *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, cwd=ROOT, **options)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.time() + 60
+    while not condition() and time.time() < deadline:
+        time.sleep(0.1)
+    assert condition()
+
+
+def takes_its_workers_along(parent: subprocess.Popen, folder: Path) -> bool:
+    """Whether two workers, which leave their numbers in the folder, end when their parent is killed."""
+    wait_until(lambda: len(list(folder.glob("pid-*"))) == 2)
+    workers = [int(path.name.removeprefix("pid-")) for path in folder.glob("pid-*")]
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
+    return True

@@ -1,12 +1,9 @@
 """Every notebook runs at `quick`, staging is honest, failures stop the build."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
-import time
 import zipfile
 
 import jupytext
@@ -17,6 +14,7 @@ import pytest
 from replication.pages import book, publish
 from replication.parameters import checked
 from replication.verdicts import ledger
+from tests.helpers import started, takes_its_workers_along
 from tests.test_project import ROOT
 
 
@@ -232,19 +230,7 @@ book._run_stale([book.Chapter("guide"), book.Chapter("dense")], {}, force=True)
 
 
 def test_a_killed_build_takes_its_workers_along(tmp_path):
-    parent = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT)
-
-    def until(condition):
-        deadline = time.time() + 60
-        while not condition() and time.time() < deadline:
-            time.sleep(0.1)
-        assert condition()
-
-    until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
-    workers = [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
-    parent.kill()
-    parent.wait()
-    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
+    assert takes_its_workers_along(started(tmp_path, KILLED), tmp_path)
 
 
 @pytest.fixture

@@ -32,7 +32,15 @@ from replication.sweep.run import Progress, SweepFailed, run
 from replication.sweep.stopping import EarlyStopping
 from replication.sweep.store import InvalidRecord, StackResult, Store
 from replication.sweep.trial import Scope, Trial, identity, stacks
-from tests.helpers import PROVENANCE, QUIET, digits_trials, outcomes
+from tests.helpers import (
+    PROVENANCE,
+    QUIET,
+    digits_trials,
+    outcomes,
+    started,
+    takes_its_workers_along,
+    wait_until,
+)
 
 
 def train(trials, dtype=torch.float64) -> pd.DataFrame:
@@ -558,16 +566,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("group", [False, True], ids=["the command", "its whole group"])
 def test_an_interrupt_ends_a_sweep_at_once_and_keeps_what_is_finished(tmp_path, group):
-    script = tmp_path / "interrupted.py"
-    script.write_text(INTERRUPTED)
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    parent = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)], env=environment, start_new_session=True, stderr=subprocess.PIPE
-    )
-    deadline = time.time() + 60
-    while not ((tmp_path / "long").exists() and list(tmp_path.glob("autoencoder/*.parquet"))):
-        assert time.time() < deadline
-        time.sleep(0.1)
+    parent = started(tmp_path, INTERRUPTED, start_new_session=True, stderr=subprocess.PIPE)
+    wait_until(lambda: (tmp_path / "long").exists() and list(tmp_path.glob("autoencoder/*.parquet")))
     (os.killpg if group else os.kill)(parent.pid, signal.SIGINT)
     _, error = parent.communicate(timeout=20)
     assert b"KeyboardInterrupt" in error and len(Store(tmp_path).finished("autoencoder")) == 3
@@ -592,12 +592,7 @@ if __name__ == "__main__":
 
 
 def test_two_sweeps_on_one_store_train_every_trial_once(tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    both = [
-        subprocess.Popen([sys.executable, str(script), str(tmp_path), seeds], env=environment) for seeds in ("1", "2")
-    ]
+    both = [started(tmp_path, TWO, seeds) for seeds in (1, 2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     store, trained = Store(tmp_path), (tmp_path / "trained").read_text().split()
     assert store.validate() == [] and sorted(trained) == sorted(trial.id for trial in digits_trials(horizon=1))
@@ -642,22 +637,7 @@ if __name__ == "__main__":
 
 
 def test_a_killed_sweep_takes_its_workers_along(tmp_path):
-    script = tmp_path / "sleeping.py"
-    script.write_text(SLEEPING)
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=environment)
-
-    def until(condition):
-        deadline = time.time() + 60
-        while not condition() and time.time() < deadline:
-            time.sleep(0.1)
-        assert condition()
-
-    until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
-    workers = [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
-    parent.kill()
-    parent.wait()
-    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
+    assert takes_its_workers_along(started(tmp_path, SLEEPING), tmp_path)
 
 
 def test_dask_loses_and_doubles_no_trial_when_a_worker_is_killed(tmp_path):

@@ -8,6 +8,8 @@ _MENDED = {
     # A list whose entries are not list items.
     '<div role="list" class="citation-list">': '<div class="citation-list">',
 }
+# What this build has mended, and the pages that it wrote.
+_found, _pages = set(), set()
 
 
 def _mend(app, pagename, templatename, context, doctree):
@@ -16,9 +18,6 @@ def _mend(app, pagename, templatename, context, doctree):
             context["body"] = context["body"].replace(fault, right)
             _found.add(fault)
     _pages.add(pagename)
-
-
-_found, _pages = set(), set()
 
 
 def _check(app, exception):

@@ -16,7 +16,7 @@ def setup(app):
     if address and (parts.scheme not in ("http", "https") or not parts.netloc or "//" in parts.path or " " in address):
         raise ExtensionError(f"BOOK_URL must be such as https://owner.github.io/name, got {address!r}")
     app.setup_extension("notfound.extension")
-    app.config.notfound_urls_prefix = f"{urlparse(address).path.removesuffix('/')}/"
+    app.config.notfound_urls_prefix = f"{parts.path.removesuffix('/')}/"
     app.config.notfound_pagename = "404"
     if address:
         app.config.html_baseurl = f"{address}/"

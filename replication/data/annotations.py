@@ -27,13 +27,17 @@ def _faults(content: Mapping[str, Any]) -> Iterator[str]:
     for image in content["images"]:
         wrong = _of_image(image)
         if wrong:
-            yield f"photograph {image.get('id', '?') if isinstance(image, dict) else image!r}: {wrong}"
+            yield f"photograph {_id(image)}: {wrong}"
         else:
             sizes[image["id"]] = (image["width"], image["height"])
     for one in content["annotations"]:
         wrong = _of_object(one, sizes)
         if wrong:
-            yield f"annotation {one.get('id', '?') if isinstance(one, dict) else one!r}: {wrong}"
+            yield f"annotation {_id(one)}: {wrong}"
+
+
+def _id(entry: Any) -> object:
+    return entry.get("id", "?") if isinstance(entry, dict) else repr(entry)
 
 
 def _of_image(image: Any) -> str:
@@ -65,8 +69,8 @@ def _of_object(one: Any, sizes: Mapping[Any, tuple[int, int]]) -> str:
             return "a polygon has fewer than three points"
         if not all(isinstance(x, (int, float)) and isfinite(x) for x in polygon):
             return "a polygon has coordinates that are no numbers"
-        beyond = (-side <= x <= 2 * side for k in (0, 1) for side in ((width, height)[k],) for x in polygon[k::2])
-        if not all(beyond):
+        axes = (width, polygon[::2]), (height, polygon[1::2])
+        if not all(-side <= x <= 2 * side for side, along in axes for x in along):
             return f"a polygon lies far beyond its photograph of {width} x {height} pixels"
     return ""
 

@@ -21,13 +21,12 @@ PUBLISHED = "f7fc3cd28de91a61"
 
 
 def load() -> Dataset:
-    raw = folder() / "MNIST" / "raw"
+    raw = _raw()
     if missing := [name for name in FILES if not (raw / name).is_file()]:
         raise MissingData(
             f"MNIST is not in {folder()} (set by ENTROPY_DATA), there is no {raw / missing[0]}; {_FETCHES}"
         )
-    for name, shape in FILES.items():
-        _check(raw / name, shape)
+    _check_what_is_there()
     torchvision = import_torchvision()
     train, test = (torchvision.datasets.MNIST(folder(), train=flag) for flag in (True, False))
     images = torch.cat([train.data, test.data])[:, None]
@@ -43,6 +42,16 @@ def load() -> Dataset:
             f"or a label was changed; remove the folder, then {_FETCHES}"
         )
     return found
+
+
+def _raw() -> Path:
+    return folder() / "MNIST" / "raw"
+
+
+def _check_what_is_there() -> None:
+    for name, shape in FILES.items():
+        if (_raw() / name).is_file():
+            _check(_raw() / name, shape)
 
 
 def _check(path: Path, shape: tuple[int, ...]) -> None:
@@ -67,7 +76,5 @@ def fetch() -> None:
     Raises:
         DamagedData: one of those is not whole.
     """
-    for name, shape in FILES.items():
-        if (folder() / "MNIST" / "raw" / name).is_file():
-            _check(folder() / "MNIST" / "raw" / name, shape)
+    _check_what_is_there()
     import_torchvision().datasets.MNIST(folder(), download=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -103,12 +104,10 @@ def _run(experiment: Trainable[C], trials: Sequence[Trial[C]], store: Store, whe
             results = workers.in_process(_train, jobs, bar.tick)
         for number, (result, provenance) in results:
             stack = groups[number]
-            try:
-                if isinstance(result, Failure):
-                    raise InvalidRecord(result.reason)
-                store.write(stack, result, [experiment.scope(trial) for trial in stack], provenance)
-            except InvalidRecord as error:
-                failures.append(f"{stack[0].data}, seed {stack[0].seed}, {stack[0].config}: {error}")
+            if not isinstance(result, Failure):
+                result = _kept(experiment, stack, result, provenance, store)
+            if isinstance(result, Failure):
+                failures.append(f"{stack[0].data}, seed {stack[0].seed}, {stack[0].config}: {result.reason}")
                 continue
             forget(trial.id for trial in stack)
             bar.finish(number)
@@ -117,6 +116,15 @@ def _run(experiment: Trainable[C], trials: Sequence[Trial[C]], store: Store, whe
             f"{len(failures)} of {len(groups)} stacks failed, the others are kept:\n" + "\n".join(failures[:5])
         )
     return len(missing)
+
+
+def _kept(
+    experiment: Trainable[C], stack: list[Trial[C]], result: StackResult, provenance: dict[str, object], store: Store
+) -> Path | Failure:
+    try:
+        return store.write(stack, result, [experiment.scope(trial) for trial in stack], provenance)
+    except InvalidRecord as error:
+        return Failure(str(error))
 
 
 def _train(

@@ -100,7 +100,7 @@ class Store:
 
     def finished(self, experiment: str) -> set[str]:
         """Identities of the trials that have a record."""
-        return {trial["trial"] for path in self.files(experiment) for trial in _read(path)["trials"]}
+        return {trial["trial"] for path in self.files(experiment) for trial in _read(path).described["trials"]}
 
     def trials(self, experiment: str) -> pd.DataFrame:
         """One row per trial: identity, configuration (one column each), scope, provenance, file.
@@ -109,7 +109,7 @@ class Store:
         """
         rows = []
         for path in self.files(experiment):
-            described = _read(path)
+            described = _read(path).described
             for trial in described["trials"]:
                 config = trial["config"]
                 rest = {name: value for name, value in trial.items() if name != "config"}
@@ -122,10 +122,7 @@ class Store:
 
     def curves(self, experiment: str) -> pd.DataFrame:
         """One row per trial and epoch, to be joined with `trials` on `trial`."""
-        frames = []
-        for path in self.files(experiment):
-            _read(path)
-            frames.append(pq.read_table(path).to_pandas())
+        frames = [_read(path).curves for path in self.files(experiment)]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["trial", "epoch"])
 
     def artefacts(self, file: str, experiment: str) -> dict[str, Array]:
@@ -146,13 +143,13 @@ class Store:
         owners: dict[str, str] = {}
         for path in sorted(self.root.glob("[!.]*/[!.]*.parquet")):
             try:
-                described = _read(path)
-                wanted = (ranges or {}).get(path.parent.name, {})
-                schema.check_ranges(pq.read_table(path).to_pandas() if wanted else pd.DataFrame(), wanted)
+                record = _read(path)
+                with _naming(path):
+                    schema.check_ranges(record.curves, (ranges or {}).get(path.parent.name, {}))
             except InvalidRecord as fault:
-                faults.append(str(fault) if str(fault).startswith(path.name) else f"{path.name}: {fault}")
+                faults.append(str(fault))
                 continue
-            for trial in (each["trial"] for each in described["trials"]):
+            for trial in (each["trial"] for each in record.described["trials"]):
                 if trial in owners:
                     faults.append(f"{path.name}: trial {trial} is also in {owners[trial]}")
                 owners[trial] = path.name
@@ -166,8 +163,9 @@ class Store:
         """Give records of schema 1, which had none, a checksum; their curves and descriptions stay as they are."""
         sealed = 0
         for path in sorted(self.root.glob("[!.]*/[!.]*.parquet")):
-            described = _described(path)
-            if described.get("schema") == 1:
+            with _naming(path):
+                described = _described(path)
+            if described["schema"] == 1:
                 _write(path, pq.read_table(path), described | {"schema": schema.VERSION}, path.with_suffix(".npz"))
                 sealed += 1
         return sealed
@@ -179,14 +177,33 @@ def _save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def _write(path: Path, table: pa.Table, described: dict[str, Any], arrays: Path) -> Path:
-    described["artefacts"] = digest(arrays.read_bytes()) if arrays.exists() else ""
+    described["artefacts"] = _digest(arrays)
     described["checksum"] = schema.checksum(table.to_pandas(), described)
     kept = table.replace_schema_metadata({_METADATA: json.dumps(described)})
     return write_atomically(path, lambda temporary: pq.write_table(kept, temporary, compression="zstd"))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What a record says of its trials, once the whole file has passed every check of the schema."""
+@dataclass(frozen=True)
+class _Record:
+    """What a file says of its trials, and their curves, which nobody may change: they are read once."""
+
+    described: dict[str, Any]
+    curves: pd.DataFrame
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Faults found within are those of this file."""
+    try:
+        yield
+    except InvalidRecord as fault:
+        raise InvalidRecord(f"{path.name}: {fault}") from None
+    except Exception as error:  # a damaged file may raise whatever its reader raises
+        raise InvalidRecord(f"{path.name}: cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _read(path: Path) -> _Record:
+    """A record, once the whole file has passed every check of the schema."""
     there = path.stat()
     arrays = path.with_suffix(".npz")
     beside = arrays.stat() if arrays.exists() else None
@@ -194,17 +211,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4096)
-def _checked(path: Path, *unchanged: object) -> dict[str, Any]:
-    try:
-        described, curves = _described(path), pq.read_table(path).to_pandas()
-        arrays = path.with_suffix(".npz")
-        found = digest(arrays.read_bytes()) if arrays.exists() else ""
-        schema.check(described, curves, found, path)
-        return described
-    except InvalidRecord as fault:
-        raise InvalidRecord(f"{path.name}: {fault}") from None
-    except Exception as error:  # a damaged file may raise whatever its reader raises
-        raise InvalidRecord(f"{path.name}: cannot be read ({type(error).__name__}: {error})") from error
+def _checked(path: Path, *unchanged: object) -> _Record:
+    with _naming(path):
+        record = _Record(_described(path), pq.read_table(path).to_pandas())
+        schema.check(record.described, record.curves, _digest(path.with_suffix(".npz")), path)
+    return record
+
+
+def _digest(arrays: Path) -> str:
+    return digest(arrays.read_bytes()) if arrays.exists() else ""
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -62,14 +62,14 @@ def current() -> list[dict[str, Any]]:
         )
     with reads.recording() as noted:
         table = decide(load_claims(ROOT / "claims.yml"), store)
-    kept_rows = [
+    found = [
         {name: value if name not in _NUMBERS or isfinite(value) else str(value) for name, value in row.items()}
         for row in table.to_dict("records")
     ]
-    content = {"root": str(store.root), "code": computing(), "reads": noted, "rows": kept_rows}
+    content = {"root": str(store.root), "code": computing(), "reads": noted, "rows": found}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     write_atomically(KEPT, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return kept_rows
+    return found
 
 
 def _chosen(found: list[dict[str, Any]], section: str, prefix: str) -> list[dict[str, Any]]:
