@@ -126,7 +126,8 @@ def sweep(
 
     Example: entropy-book sweep autoencoder --profile laptop --data mnist
     """
-    from replication.experiments.registry import experiment_of, owed, store_for
+    from replication.experiments.owed import owed
+    from replication.experiments.registry import experiment_of, store_for
     from replication.parameters import checked
     from replication.sweep.run import Where
     from replication.sweep.run import run as run_sweep
@@ -136,9 +137,10 @@ def sweep(
     if (experiment is None) == (planned is None):
         raise ValueError("name an experiment, or a run of plan.yml with --planned")
     if planned:
-        found, parts = owed(planned)
+        run = owed(planned)
+        found = run.of
         store, there = store_for("paper", records or ROOT / "results-pending"), store_for("paper").finished(found.name)
-        trials = [trial for trial in found.trials(*parts) if trial.id not in there]
+        trials = [trial for trial in found.trials(*run.plans()) if trial.id not in there]
     else:
         found = experiment_of(str(experiment))
         store, trials = store_for(profile, records), found.grid(profile, data, seeds)

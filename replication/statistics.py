@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,21 +10,23 @@ from scipy import stats
 from scipy.spatial import KDTree
 from scipy.special import digamma
 
-Side = Literal["below", "above"]
-
 
 @dataclass(frozen=True)
 class Effect:
-    """Mean of paired effects with its two-sided t-interval; `low = high = mean` without any spread."""
+    """Mean of effects by seed with its two-sided 95% t-interval, and the 90% one that tests of equivalence use."""
 
     mean: float
     low: float
     high: float
+    low90: float
+    high90: float
     n: int
 
 
-def effect(values: np.ndarray, level: float = 0.95) -> Effect:
-    """Mean and t-interval of a sample; one value alone has the interval (-inf, inf).
+def effect(values: np.ndarray, rounding: float = 0.0, level: float = 0.95) -> Effect:
+    """Mean and t-intervals of a sample; one value alone has the interval (-inf, inf).
+
+    The sample's standard deviation counts as at least what rounding alone gives. `level` replaces the 95%.
 
     Raises:
         ValueError: an empty sample.
@@ -33,25 +34,12 @@ def effect(values: np.ndarray, level: float = 0.95) -> Effect:
     values = np.asarray(values, dtype=float)
     if len(values) == 0:
         raise ValueError("an effect needs at least one value")
-    mean = values.mean()
-    if len(values) == 1:
-        return Effect(mean, -np.inf, np.inf, 1)
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
-    return Effect(mean, mean - half, mean + half, len(values))
-
-
-def p_one_sided(values: np.ndarray, threshold: float, claimed: Side) -> float:
-    """One-sample t-test that the mean lies `below` or `above` a threshold."""
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return 1.0
-    if np.ptp(values) == 0:
-        # Equal values, as of stopping epochs, have no spread to compare with: the sign test's p-value.
-        right = values[0] < threshold if claimed == "below" else values[0] > threshold
-        return 0.5 ** len(values) if right else 1.0
-    return float(
-        stats.ttest_1samp(values, threshold, alternative={"below": "less", "above": "greater"}[claimed]).pvalue
-    )
+    mean, n = float(values.mean()), len(values)
+    if n == 1:
+        return Effect(mean, -np.inf, np.inf, -np.inf, np.inf, 1)
+    error = max(float(values.std(ddof=1)), rounding) / np.sqrt(n)
+    half, half90 = (float(stats.t.ppf((1 + each) / 2, n - 1)) * error for each in (level, 0.9))
+    return Effect(mean, mean - half, mean + half, mean - half90, mean + half90, n)
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -100,17 +88,6 @@ def agreement(ours: pd.DataFrame, theirs: pd.DataFrame) -> float:
     """Share of off-diagonal cells in which two sign tables say the same."""
     off = ~np.eye(len(ours), dtype=bool)
     return float((ours.to_numpy() == theirs.to_numpy())[off].mean())
-
-
-def detectable(values: np.ndarray, power: float = 0.8, alpha: float = 0.05) -> float:
-    """Smallest mean that a one-sided one-sample t-test of this size and spread finds with this power."""
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return np.inf
-    from statsmodels.stats.power import TTestPower  # takes a second to import
-
-    size = TTestPower().solve_power(nobs=len(values), alpha=alpha, power=power, alternative="larger")
-    return float(size * values.std(ddof=1))
 
 
 def estimated_entropy(points: np.ndarray, neighbour: int = 4) -> float:

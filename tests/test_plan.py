@@ -1,30 +1,70 @@
 """plan.yml: the runs that are owed, fixed beforehand."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
-import yaml
 
-from replication.experiments.registry import owed, store_for
+from replication.experiments.owed import Run, owed, runs
+from replication.experiments.registry import store_for
 from replication.sweep.store import Store
 from replication.verdicts.claim import load_claims
+from replication.verdicts.contrast import Contrast
+from replication.verdicts.decision import LEAST_SEEDS
+from tests.helpers import outcomes
 
 ROOT = Path(__file__).parent.parent
-RUNS = yaml.safe_load((ROOT / "plan.yml").read_text(encoding="utf-8"))
+RUNS = runs()
+CLAIMS = {claim.id: claim for claim in load_claims(ROOT / "claims.yml")}
+DECIDED = {name: claim.test for name, claim in CLAIMS.items() if isinstance(claim.test, Contrast)}
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: str(run["run"]))
-def test_every_run_names_its_cells_seeds_and_reading(run):
-    experiment, parts = owed(str(run["run"]))
-    for part in parts:
+@pytest.mark.parametrize("run", RUNS.values(), ids=lambda run: run.run)
+def test_every_run_names_its_cells_seeds_and_claims(run):
+    for part in run.plans():
         names = [name for name, _ in part.fields]
-        assert set(names) <= set(experiment.fields) and "horizon" in names and part.seeds
+        assert set(names) <= set(run.of.fields) and "horizon" in names and part.seeds
         values = {name: values[0] for name, values in part.fields}
-        assert experiment.config(**values).stored()
-    claims = {claim.id for claim in load_claims(ROOT / "claims.yml")}
-    for read in run["reads"]:
-        assert set(read) == {"claim", "measure", "window", "margin", "pooled"}
-        assert read["claim"].endswith(" (new)") or read["claim"] in claims
+        assert run.of.config(**values).stored()
+    for read in run.reads:
+        test = CLAIMS[read.claim].test
+        others = [test.read(changed) for changed in test.beside.values()]
+        assert any(run.run in each.runs for each in (test, *others)), read.claim
+
+
+@pytest.mark.parametrize("test", DECIDED.values(), ids=list(DECIDED))
+def test_every_claim_on_runs_has_cells_with_five_seeds_in_the_plan(test):
+    """What a claim asks for, the plan has; and a λ = 0 to every guided network."""
+    asked = test.asked()
+    assert asked and all(len(seeds) >= LEAST_SEEDS for seeds in asked.values())
+    for changed in test.beside.values():
+        other = test.read(changed)
+        assert other.asked() and all(len(seeds) >= LEAST_SEEDS for seeds in other.asked().values())
+
+
+def test_the_cells_of_a_plan_are_those_that_it_trains():
+    """The file's own words against the trials that a sweep makes of them."""
+    run = RUNS["3"]
+    found = dict(run.cells("coco", ["layers"], {"image": 96, "channels": 16, "batch": 8, "layers": ["2", "2,3"]}))
+    trials = {
+        (stored["layers"], stored["coefficient"], seed)
+        for plan in run.plans()
+        for seed in plan.seeds
+        for stored in [
+            run.of.configured(**dict(zip([n for n, _ in plan.fields], values, strict=True))).stored()
+            for values in product(*(v for _, v in plan.fields))
+        ]
+    }
+    expected = {(layers, c, seed) for layers, c, seed in trials if c > 0 and layers in ("2", "2,3")}
+    assert {(*key, seed) for key, seeds in found.items() for seed in seeds} == expected
+
+
+def test_a_longer_run_of_the_same_network_stands_for_the_shorter_one():
+    part = {"data": "mnist", "latent": [100], "seeds": [3], "horizon": 50, "coefficient": [0.0, 0.1]}
+    run = Run(run="x", experiment="autoencoder", core_hours=1, parts=[part], reads=[])
+    rows = [{"data": "mnist", "latent": 100, "seed": 3, "coefficient": c, "horizon": h, "trial": f"{c} {h}"}
+            for c, h in ((0.0, 200), (0.1, 40), (0.1, 50))]  # fmt: skip
+    assert set(run.rows(outcomes(run.of, rows)).trial) == {"0.0 200", "0.1 50"}
 
 
 def test_a_run_that_is_not_planned_is_refused():
@@ -33,12 +73,12 @@ def test_a_run_that_is_not_planned_is_refused():
 
 
 def test_pending_records_are_valid_planned_and_not_decided_on():
-    pending, planned = Store(ROOT / "results-pending"), set()
+    pending = Store(ROOT / "results-pending")
     assert pending.validate() == []
-    for run in RUNS:
-        experiment, parts = owed(str(run["run"]))
-        planned |= {(experiment.name, seed) for part in parts for seed in part.seeds}
-        kept = pending.trials(experiment.name)
-        assert not set(kept.trial) & store_for("paper").finished(experiment.name)
-    for name in {name for name, _ in planned}:
-        assert {(name, seed) for seed in pending.trials(name).seed} <= planned
+    for name in {run.experiment for run in RUNS.values()}:
+        kept = pending.trials(name)
+        assert not set(kept.trial) & store_for("paper").finished(name)
+        planned = {
+            seed for run in RUNS.values() if run.experiment == name for part in run.parts for seed in part["seeds"]
+        }
+        assert set(kept.seed) <= planned

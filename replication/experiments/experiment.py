@@ -144,9 +144,15 @@ class Experiment(Generic[C]):
     # --- What is compared ---------------------------------------------------------------------------
 
     def table(self, store: Store) -> pd.DataFrame:
-        """The store's trials of this experiment; its columns are there without a record, too."""
+        """The store's trials of this experiment; its columns are there without a record, too.
+
+        Of two records of one network that differ in the horizon alone the longer one counts: it holds the other.
+        """
         trials = store.trials(self.name)
-        return trials if len(trials) else trials.reindex(columns=[*trials.columns, *self.fields])
+        if trials.empty:
+            return trials.reindex(columns=[*trials.columns, *self.fields])
+        same = ["data", "fingerprint", "protocol", "seed", *(name for name in self.fields if name != "horizon")]
+        return trials[~trials.sort_values("horizon").duplicated(same, keep="last").reindex(trials.index)]
 
     def summarised(self, store: Store) -> pd.DataFrame:
         """The outcomes; without a record, no row of them."""
@@ -171,7 +177,8 @@ class Experiment(Generic[C]):
 
     def unguided_beside(self, guided: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         """The networks without guidance that differ from some of the guided ones in nothing else."""
-        described = {"coefficient", *self.unguided}
+        # A longer run of the same network holds the shorter one.
+        described = {"coefficient", "horizon", *self.unguided}
         same = ["data", "fingerprint", "protocol", *(name for name in self.fields if name not in described)]
         return table[table.coefficient == 0].merge(guided[same].drop_duplicates(), on=same)
 

@@ -1,4 +1,4 @@
-"""The experiments by name, where their records lie, and what is owed."""
+"""The experiments by name, and where their records lie."""
 
 import json
 import os
@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from replication import ROOT, reads
 from replication.experiments.autoencoder.experiment import AUTOENCODER
 from replication.experiments.cnn.experiment import CNN
-from replication.experiments.experiment import Experiment, Plan
+from replication.experiments.experiment import Experiment
 from replication.experiments.flow.experiment import FLOW
 from replication.experiments.imagenette.experiment import IMAGENETTE
 from replication.experiments.unet.experiment import UNET
 from replication.sweep.schema import VERSION
 from replication.sweep.store import Store
-from replication.sweep.trial import Config
 
 EXPERIMENTS: Mapping[str, Experiment[Any]] = {
     experiment.name: experiment for experiment in (AUTOENCODER, CNN, FLOW, IMAGENETTE, UNET)
@@ -58,28 +56,6 @@ def faults(store: Store) -> list[str]:
                 listed = ", ".join(f"{fingerprint} in {file}" for fingerprint, file in files.items())
                 found.append(f"{name} has records of different data under one name {'/'.join(map(str, key))}: {listed}")
     return found
-
-
-def owed(number: str, file: Path = ROOT / "plan.yml") -> tuple[Experiment[Any], list[Plan]]:
-    """The experiment and the parts of one run that `plan.yml` fixes beforehand.
-
-    Raises:
-        KeyError: a run that the file does not have.
-    """
-    try:
-        runs = {str(run["run"]): run for run in yaml.safe_load(reads.read_text(file))}
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise ValueError(f"{file.name} is no list of runs: {' '.join(str(error).split())}") from error
-    if number not in runs:
-        raise KeyError(f"{file.name} has no run {number!r}; it has {', '.join(runs)}")
-    experiment = experiment_of(runs[number]["experiment"])
-    return experiment, [_part(experiment.config, part) for part in runs[number]["parts"]]
-
-
-def _part(config: type[Config], written: Mapping[str, Any]) -> Plan:
-    """A part as the file states it: values as records hold them, a list for each field that is varied."""
-    values = {name: value for name, value in written.items() if name not in ("data", "seeds")}
-    return Plan.of(written["data"], written["seeds"], **{name: config.parsed(name, v) for name, v in values.items()})
 
 
 def benchmark(name: str, store: Store | None = None) -> dict[str, Any] | None:

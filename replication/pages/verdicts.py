@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from replication.verdicts.verdict import VERDICTS
 
-_MARKS = {"holds": "✓", "partly": "◐", "fails": "✗", "undecided": "?", "not tested": "–"}
+_MARKS = {"holds": "✓", "partly": "◐", "fails": "✗", "undecided": "?", "as printed": "▤", "not tested": "–"}
 # The parts of the paper, as the home page lists them.
 PARTS = {
     "theory and losses": ("3", "3.1", "3.2", "4.1", "4.2", "5.1"),

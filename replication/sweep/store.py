@@ -44,10 +44,14 @@ class Store:
     """Records below one folder, `root/<experiment>/<stack>.parquet`, artefacts beside them as `.npz`.
 
     Every method that reads raises `InvalidRecord` at a file that breaks the schema or its checksum.
+
+    Args:
+        root: the folder.
+        until: read every curve up to this epoch alone, as if no run had been longer.
     """
 
-    def __init__(self, root: Path | str):
-        self.root = Path(root)
+    def __init__(self, root: Path | str, until: int | None = None):
+        self.root, self.until = Path(root), until
 
     def files(self, experiment: str) -> list[Path]:
         reads.records(self.root / experiment)
@@ -115,6 +119,8 @@ class Store:
                 rest = {name: value for name, value in trial.items() if name != "config"}
                 rows.append({**rest, **config, **described["provenance"], "file": path.name})
         table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=_COLUMNS)
+        if rows and self.until is not None:
+            table["horizon"] = table.horizon.clip(upper=self.until)
         doubled = table[table.duplicated("trial")]
         if len(doubled):
             raise InvalidRecord(f"trials stored twice; remove one of the records: {', '.join(doubled.file.unique())}")
@@ -123,7 +129,8 @@ class Store:
     def curves(self, experiment: str) -> pd.DataFrame:
         """One row per trial and epoch, to be joined with `trials` on `trial`."""
         frames = [_read(path).curves for path in self.files(experiment)]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["trial", "epoch"])
+        curves = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["trial", "epoch"])
+        return curves if self.until is None else curves[curves.epoch <= self.until]
 
     def artefacts(self, file: str, experiment: str) -> dict[str, Array]:
         """The arrays kept beside one record; empty when there are none."""

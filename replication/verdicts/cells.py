@@ -1,4 +1,4 @@
-"""Cells: paired effects by seed in one combination of fields and λ, and the verdict over several of them."""
+"""Cells: effects by seed in one combination of fields and λ, and what stands between them and a conclusion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,111 +7,132 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from replication.experiments.experiment import Experiment
-from replication.statistics import Side, detectable, effect, holm, p_one_sided
-from replication.verdicts.records import missing_cells, scope
-from replication.verdicts.verdict import Status, Verdict
+from replication.sweep.store import Array
+from replication.verdicts.decision import LEAST_SEEDS, Effects
 
 Statistic = Literal["difference", "ratio"]
-Quantifier = Literal["all", "any"] | float
-OPPOSITE: Mapping[Side, Side] = {"below": "above", "above": "below"}
+# Measures in whole epochs: 1/√12 is the standard deviation of a number that was rounded to a whole one.
+WHOLE = ("stopping_epoch", "best_epoch", "epochs_to_quality")
+ROUNDED = 12**-0.5
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of fields and λ: paired effects by seed, and what they can decide.
+    """One combination of fields and λ.
 
-    A run that has not stopped at the horizon gives a bound: a censored unguided run makes the effect
-    an upper bound, which can support "below" and contradict "above" but not the other way round; a censored
-    guided run makes it a lower bound. A cell with a diverged run decides nothing.
+    A run that has not stopped at the horizon gives a bound: a censored unguided run makes the effect an upper bound,
+    which can show that it lies below something, not above; a censored guided run makes it a lower bound.
+
+    Args:
+        key: the fields and their values.
+        values: effects by seed; of ratios, their logarithms.
+        rounding: the standard deviation that rounding gives each.
+        only_below, only_above: the effects are upper or lower bounds.
+        diverged: pairs of which a run diverged.
+        missing: seeds that were planned and have no pair yet.
     """
 
-    name: str
+    key: Mapping[str, Any]
     values: pd.Series
-    upper_bound: bool = False
-    lower_bound: bool = False
+    rounding: pd.Series
+    only_below: bool = False
+    only_above: bool = False
     diverged: int = 0
+    missing: int = 0
+
+    @property
+    def name(self) -> str:
+        shown = {"coefficient": "λ"}
+        named = [f"{shown.get(field, field)} {value:g}" if isinstance(value, float) else f"{field} {value}"
+                 for field, value in self.key.items()]  # fmt: skip
+        return ", ".join(named)
+
+    @property
+    def open(self) -> bool:
+        """It decides nothing yet: a planned seed is missing, or there are fewer than five."""
+        return bool(self.missing) or len(self.values) < LEAST_SEEDS
 
     @classmethod
-    def of(cls, name: str, base: pd.DataFrame, guided: pd.DataFrame, measure: str, statistic: Statistic) -> "Cell":
-        """Pair two groups of runs by seed."""
-        base, guided = base.set_index("seed"), guided.set_index("seed")
-        both = base.index.intersection(guided.index)
-        base, guided = base.loc[both], guided.loc[both]
-        values = guided[measure] / base[measure] if statistic == "ratio" else guided[measure] - base[measure]
-        diverged = int((base.diverged.astype(bool) | guided.diverged.astype(bool)).sum())
-        return cls(name, values, bool(censored(base, measure).any()), bool(censored(guided, measure).any()), diverged)
+    def absent(cls, key: Mapping[str, Any], missing: int) -> "Cell":
+        none = pd.Series(dtype=float)
+        return cls(key, none, none, missing=missing)
 
-    def p(self, threshold: float, side: Side) -> float:
-        """One-sided p-value that the effect lies on this side, 1 where a bound or a divergence forbids it."""
-        blocked = self.lower_bound if side == "below" else self.upper_bound
-        return 1.0 if blocked or self.diverged else p_one_sided(self.values.to_numpy(), threshold, side)
+
+def paired(
+    key: Mapping[str, Any], base: pd.DataFrame, guided: pd.DataFrame, measure: str, statistic: Statistic
+) -> Cell:
+    """Two groups of runs, paired by seed: guided minus base, or the logarithm of their ratio."""
+    base, guided = base.set_index("seed"), guided.set_index("seed")
+    both = base.index.intersection(guided.index)
+    base, guided = base.loc[both].sort_index(), guided.loc[both].sort_index()
+    first, second = guided[measure].astype(float), base[measure].astype(float)
+    unit = ROUNDED if measure in WHOLE else 0.0
+    if statistic == "ratio":
+        values = np.log(first) - np.log(second)
+        rounding = unit * np.sqrt(1 / first**2 + 1 / second**2)
+    else:
+        values, rounding = first - second, pd.Series(unit * 2**0.5, first.index)
+    diverged = int((base.diverged.astype(bool) | guided.diverged.astype(bool)).sum())
+    return Cell(
+        key, values, rounding, bool(censored(base, measure).any()), bool(censored(guided, measure).any()), diverged
+    )
+
+
+def level(key: Mapping[str, Any], runs: pd.DataFrame, measure: str) -> Cell:
+    """One group of runs and the measure itself; a run that has not stopped gives a lower bound."""
+    runs = runs.set_index("seed").sort_index()
+    rounding = pd.Series(ROUNDED if measure in WHOLE else 0.0, runs.index)
+    late = bool(censored(runs, measure).any())
+    return Cell(key, runs[measure].astype(float), rounding, only_above=late, diverged=int(runs.diverged.sum()))
 
 
 def censored(table: pd.DataFrame, measure: str) -> pd.Series:
     """Which runs' measures are only a lower bound because the horizon came first."""
-    if measure == "stopping_epoch":
-        return table.censored.astype(bool)
+    if measure.startswith("stopping_epoch"):
+        return table[measure.replace("stopping_epoch", "censored")].astype(bool)
     if measure == "epochs_to_quality":
         return table.epochs_to_quality > table.horizon
     return pd.Series(False, table.index)
 
 
-def quantified(supported: np.ndarray, contradicted: np.ndarray, quantifier: Quantifier) -> Status:
-    """Join the cells' results: `all`, `any`, or at least a share of them must support."""
-    named = {"all": len(supported), "any": 1}
-    needed = named[quantifier] if isinstance(quantifier, str) else np.ceil(quantifier * len(supported))
-    if supported.sum() >= needed:
-        return "holds"
-    if len(supported) - contradicted.sum() < needed:
-        # Enough cells speak against it that the rest cannot rescue it.
-        return "partly" if supported.any() else "fails"
-    return "undecided"
+def pooled(key: Mapping[str, Any], cells: Sequence[Cell]) -> Cell:
+    """One cell of several: their mean, seed by seed.
 
-
-def over(
-    cells: Sequence[Cell],
-    claimed: Side,
-    threshold: float,
-    quantifier: Quantifier,
-    experiment: Experiment[Any],
-    table: pd.DataFrame,
-    otherwise: Verdict,
-    by: Sequence[str] = ("latent",),
-    where: Mapping[str, Any] | None = None,
-) -> Verdict:
-    """Decide a claim from its cells; the reported effect is the mean over cells, or the best cell for `any`."""
-    cells = [cell for cell in cells if len(cell.values)]
-    if not cells:
-        return otherwise
-    supported = holm([cell.p(threshold, claimed) for cell in cells]) < 0.05
-    contradicted = holm([cell.p(threshold, OPPOSITE[claimed]) for cell in cells]) < 0.05
-    status = quantified(supported, contradicted, quantifier)
-    notes = [f"{supported.sum()} of {len(cells)} cells support, {contradicted.sum()} contradict"]
-    if bounds := sum(cell.upper_bound or cell.lower_bound for cell in cells):
-        notes.append(f"{bounds} give only a bound because runs had not stopped at the horizon")
-    if diverged := sum(cell.diverged for cell in cells):
-        notes.append(f"{diverged} pairs diverged")
-    if status == "fails" and quantifier != "all" and (missing := missing_cells(experiment, table, where)):
-        status = "undecided"
-        notes.append(f"only {' and '.join(missing)} were run, the others may still support it")
-    if status == "undecided":
-        notes.append(_power(cells))
-    if quantifier == "any":
-        best = (min if claimed == "below" else max)(cells, key=lambda cell: cell.values.mean())
-        # The best of many is reported with an interval that allows for the choice.
-        summary = effect(best.values.to_numpy(), level=1 - 0.05 / len(cells))
-        notes.append(f"effect of the best cell ({best.name})")
+    By the seeds that all of them share. Networks of different architectures share nothing that a seed could bring
+    along; where no seed is common, the first of each is taken with the first of the others, and so on.
+    """
+    common = sorted(set.intersection(*(set(cell.values.index) for cell in cells)))
+    if common:
+        values, rounding = ([getattr(cell, name).loc[common] for cell in cells] for name in ("values", "rounding"))
     else:
-        summary = effect(pd.concat([cell.values for cell in cells], axis=1).mean(axis=1).to_numpy())
-    covered = scope(experiment, table, by, where)
-    return Verdict(status, "; ".join(notes), summary.mean, (summary.low, summary.high), covered)
+        length = min(len(cell.values) for cell in cells)
+        values, rounding = (
+            [getattr(cell, name).iloc[:length].reset_index(drop=True) for cell in cells]
+            for name in ("values", "rounding")
+        )
+    squares = pd.concat([each**2 for each in rounding], axis=1).sum(axis=1)
+    return Cell(
+        key, pd.concat(values, axis=1).mean(axis=1), np.sqrt(squares) / len(cells),
+        any(cell.only_below for cell in cells), any(cell.only_above for cell in cells),
+        sum(cell.diverged for cell in cells), sum(cell.missing for cell in cells),
+    )  # fmt: skip
 
 
-def _power(cells: Sequence[Cell]) -> str:
-    """The shift that the noisiest cell would have shown, at the level that Holm asks of its first cell."""
-    free = [cell.values.to_numpy() for cell in cells if not (cell.upper_bound or cell.lower_bound or cell.diverged)]
-    shifts = [detectable(values, alpha=0.05 / len(cells)) for values in free if len(values) > 1 and np.ptp(values) > 0]
-    if not shifts:
-        return "too few seeds, or only bounds, to state a power"
-    return f"a shift of {max(shifts):.2g} would be found with power 0.8 in the noisiest cell"
+def effects(cells: Sequence[Cell], extra: int = 0) -> Effects:
+    """The cells as arrays, with some more that were not run."""
+    width = max((len(cell.values) for cell in cells), default=0)
+
+    def rows(name: str) -> Array:
+        filled = np.full((len(cells) + extra, max(width, 1)), np.nan)
+        for row, cell in zip(filled, cells, strict=False):
+            row[: len(cell.values)] = getattr(cell, name)
+        return filled
+
+    def flags(each: list[bool]) -> Array:
+        return np.array(each + [True] * extra)
+
+    return Effects(
+        rows("values"), rows("rounding"),
+        flags([cell.only_below for cell in cells]), flags([cell.only_above for cell in cells]),
+        flags([cell.open or cell.diverged > 0 for cell in cells]),
+    )  # fmt: skip

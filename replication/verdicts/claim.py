@@ -8,10 +8,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from replication import reads
+from replication.experiments.owed import runs
 from replication.verdicts.flow import Flow, FlowConsistent
-from replication.verdicts.levels import Benchmark, Level, Signs, Spread
+from replication.verdicts.grids import Signs
+from replication.verdicts.levels import Benchmark, Level, Spread, Step
 from replication.verdicts.mathematics import Mathematics
-from replication.verdicts.paired import FewerDimensions, GainDifference, Paired
+from replication.verdicts.paired import FewerDimensions, NeedForDimension, Paired, Placements
 from replication.verdicts.reanalysis import Reanalysis
 from replication.verdicts.unet import SameFlow, UNetFlow
 
@@ -22,11 +24,13 @@ AnyTest = Annotated[
     | Reanalysis
     | Paired
     | Level
+    | Step
     | Spread
     | Signs
     | FewerDimensions
+    | Placements
+    | NeedForDimension
     | Benchmark
-    | GainDifference
     | Flow
     | UNetFlow
     | SameFlow
@@ -40,7 +44,11 @@ class InvalidClaim(ValueError):
 
 
 class Claim(BaseModel):
-    """One claim as the ledger states it."""
+    """One claim as the ledger states it.
+
+    `objection` is what an author would say first against the verdict, `answered_by` the claim that answers it, beside
+    the other readings that the test has itself.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,6 +59,8 @@ class Claim(BaseModel):
     kind: Kind
     measure: str
     threshold: str
+    objection: str = ""
+    answered_by: str = ""
     test: AnyTest
 
 
@@ -58,9 +68,11 @@ def load_claims(path: Path) -> list[Claim]:
     """Read the ledger.
 
     Raises:
-        InvalidClaim: a key missing or unknown; a kind, test, experiment, data set, measure or side that does not exist;
+        InvalidClaim: a key missing or unknown; a kind, test, experiment, data set, measure or run that does not exist;
             an id used twice. All faults are listed.
+        ValueError: `plan.yml`, whose runs the tests name, is at fault itself.
     """
+    runs()
     try:
         entries = yaml.safe_load(reads.read_text(path))
     except yaml.YAMLError as error:

@@ -6,7 +6,7 @@ it has changed.
 
 import json
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import pandas as pd
@@ -17,9 +17,11 @@ from replication.files import digest, write_atomically
 from replication.provenance import computing
 from replication.sweep.store import InvalidRecord, Store
 from replication.verdicts.claim import Claim, load_claims
+from replication.verdicts.contrast import Contrast
+from replication.verdicts.verdict import Beside, Test
 
 KEPT = ROOT / "_build" / "ledger.json"
-_NUMBERS = ["effect", "low", "high"]
+_NUMBERS = ["effect", "low", "high", "printed", "margin"]
 
 
 def decide(claims: Sequence[Claim], store: Store) -> pd.DataFrame:
@@ -32,9 +34,26 @@ def decide(claims: Sequence[Claim], store: Store) -> pd.DataFrame:
         rows.append(
             stated
             | {"verdict": verdict.status, "effect": verdict.effect, "low": low, "high": high}
-            | {"scope": verdict.scope, "note": verdict.note}
+            | {"scope": verdict.scope, "note": verdict.note, "label": verdict.label, "explored": verdict.explored}
+            | {"over_paper": verdict.over_paper, "beside": [_beside(other) for other in verdict.beside]}
+            | _size(claim.test)
         )
     return pd.DataFrame(rows)
+
+
+def _size(test: Test) -> dict[str, Any]:
+    """What an effect is compared with, for a figure: the printed one and the margin, in the measure's unit."""
+    if not isinstance(test, Contrast):
+        return {"printed": nan, "margin": nan, "unit": ""}
+    printed = nan if test.printed is None else test.printed
+    return {"printed": printed, "margin": test.margin, "unit": f"{test.statistic} of {test.measure}"}
+
+
+def _beside(other: Beside) -> dict[str, str]:
+    """Another reading in words: its name, its verdict, its effect."""
+    low, high = other.interval
+    size = f"{other.effect:.3g} ({low:.3g} to {high:.3g})" if isfinite(other.effect) else ""
+    return {"reading": other.reading, "verdict": other.status, "effect": size}
 
 
 def rows(section: str = "", prefix: str = "") -> pd.DataFrame:

@@ -1,150 +1,109 @@
-"""Tests of guided networks against unguided ones, paired by seed."""
+"""Guided networks against others, paired by seed."""
 
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Literal
 
 import pandas as pd
-from pydantic import Field, model_validator
 
-from replication.experiments.experiment import Experiment
-from replication.experiments.registry import EXPERIMENTS
-from replication.statistics import Side, effect, p_one_sided
+from replication.experiments.owed import Key
 from replication.sweep.store import Store
-from replication.verdicts.cells import Cell, Quantifier, Statistic, over
-from replication.verdicts.records import DataName, ExperimentName, check_names, compared, not_tested, scope
-from replication.verdicts.verdict import Test, Verdict
+from replication.verdicts.cells import Cell, paired, pooled
+from replication.verdicts.contrast import Asked, Contrast
+from replication.verdicts.records import DataName
 
 
-class Paired(Test):
-    """Guided against unguided in each cell of `by` and λ.
-
-    A cell supports the claim when the mean paired difference (or ratio) lies on the claimed side
-    of the threshold with Holm-adjusted one-sided p < 0.05 over the cells; it contradicts it when
-    the mean lies on the other side, also with adjusted p < 0.05. `quantifier` asks for `all`
-    cells, `any`, or a share. With `choose_by`, λ is the best by that (validation) measure in each
-    `by` cell, and one cell is left for each.
-    """
+class Paired(Contrast):
+    """Guided minus unguided, or their ratio, in each cell of `by` and λ."""
 
     kind: Literal["paired"]
-    experiment: ExperimentName
-    data: DataName
-    measure: str
-    claimed: Side
-    threshold: float
-    statistic: Statistic = "difference"
-    coefficients: tuple[float, ...] | None = None  # all λ > 0 unless given
-    quantifier: Quantifier = "all"
-    by: tuple[str, ...] = ("latent",)
-    where: dict[str, Any] = Field(default_factory=dict)
-    choose_by: str | None = None
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_names(self.experiment, [self.measure, *filter(None, [self.choose_by])], self.by, self.where)
-        return self
+    def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
+        return [self._cell(key, seeds, table) for key, seeds in asked.items()]
 
-    def decide(self, store: Store) -> Verdict:
-        experiment = EXPERIMENTS[self.experiment]
-        table = compared(experiment, store, self.data, self.where, self.by)
-        cells = []
-        for key, guided in table[table.coefficient != 0].groupby(list(self.by)):
-            base = experiment.unguided_beside(guided, table)
-            for c, runs in self._chosen(experiment, guided).groupby("coefficient"):
-                name = ", ".join(f"{n} {v}" for n, v in zip((*self.by, "λ"), (*key, f"{c:g}"), strict=True))
-                cells.append(Cell.of(name, base, runs, self.measure, self.statistic))
-        otherwise = not_tested(self.experiment, self.data)
-        verdict = over(
-            cells, self.claimed, self.threshold, self.quantifier, experiment, table, otherwise, self.by, self.where
-        )
-        if self.choose_by and cells:
-            names = " | ".join(cell.name for cell in cells)
-            return replace(verdict, note=f"{verdict.note}; chosen on validation: {names}")
-        return verdict
-
-    def _chosen(self, experiment: Experiment[Any], guided: pd.DataFrame) -> pd.DataFrame:
-        """The λ that the claim is about."""
-        asked = guided.coefficient > 0 if self.coefficients is None else guided.coefficient.isin(self.coefficients)
-        guided = guided[asked]
-        return guided[guided.coefficient == best(experiment, guided, self.choose_by)] if self.choose_by else guided
+    def _cell(self, key: Key, seeds: set[int], table: pd.DataFrame) -> Cell:
+        guided = chosen(table, self.keyed(key), seeds)
+        base = self.of.unguided_beside(guided, table)
+        return pair(self, key, seeds, base, guided)
 
 
-def best(experiment: Experiment[Any], guided: pd.DataFrame, measure: str) -> float:
-    """The λ whose mean over seeds is best by a measure; NaN without any."""
-    scores = guided.groupby("coefficient")[measure].mean()
-    if scores.empty:
-        return float("nan")
-    return float(scores.idxmin() if experiment.measures[measure] == "lower" else scores.idxmax())
-
-
-class FewerDimensions(Test):
-    """Is a guided network of some latent dimension as good as the unguided one of the next larger?"""
+class FewerDimensions(Contrast):
+    """A guided network minus the unguided one of the next larger latent dimension, for each dimension and λ."""
 
     kind: Literal["fewer_dimensions"]
-    experiment: ExperimentName
-    data: DataName
-    measure: str
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_names(self.experiment, [self.measure], ["latent"])
-        return self
+    def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
+        sizes = sorted({latent for latent, _ in asked})
+        larger = dict(zip(sizes, sizes[1:], strict=False))
+        found = []
+        for (latent, c), seeds in asked.items():
+            if latent in larger:
+                base = table[(table.latent == larger[latent]) & (table.coefficient == 0)]
+                found.append(pair(self, (latent, c), seeds, base, chosen(table, self.keyed((latent, c)), seeds)))
+        return found
 
-    def decide(self, store: Store) -> Verdict:
-        experiment = EXPERIMENTS[self.experiment]
-        table = compared(experiment, store, self.data)
-        sizes = sorted(table.latent.unique())
-        cells = [
-            Cell.of(
-                f"{small} for {large}, λ {c:g}",
-                table[(table.latent == large) & (table.coefficient == 0)], runs, self.measure, "difference",
-            )
-            for small, large in zip(sizes, sizes[1:], strict=False)
-            for c, runs in table[(table.latent == small) & (table.coefficient > 0)].groupby("coefficient")
+    @property
+    def paper_cells(self) -> int:
+        return len(self.asked())
+
+
+class Placements(Contrast):
+    """Guidance at one placement minus guidance at another, in each λ."""
+
+    kind: Literal["placements"]
+    placements: tuple[str, str]
+
+    def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
+        first, second = (
+            {key: seeds for key, seeds in asked.items() if self.keyed(key)["layers"] == name}
+            for name in self.placements
+        )
+        return [
+            pair(self, key, seeds, chosen(table, self.keyed(key) | {"layers": self.placements[1]}, seeds),
+                 chosen(table, self.keyed(key), seeds))
+            for key, seeds in first.items()
         ]  # fmt: skip
-        return over(cells, "below", 0.0, "any", experiment, table, not_tested(self.experiment, self.data))
 
 
-class GainDifference(Test):
-    """The gain on one data set minus that on another, paired by seed, each with the λ that its validation split picks.
+class NeedForDimension(Paired):
+    """Two cells, both over all architectures and λ: the gain on hard images, and that gain minus the one on easy ones.
 
-    On each set the architectures that were run are averaged.
+    The two sets share no seed, so that the first seed's gain on one is set against the first's on the other.
     """
 
-    kind: Literal["gain_difference"]
-    experiment: ExperimentName
-    data: tuple[DataName, DataName]
-    measure: str
-    choose_by: str
+    kind: Literal["need_for_dimension"]  # type: ignore[assignment]
+    easy: DataName
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_names(self.experiment, [self.measure, self.choose_by], ["architecture", "layers"])
-        return self
+    def on(self, data: str) -> Paired:
+        given = self.model_dump(exclude={"kind", "easy", "beside"})
+        return Paired.model_validate(given | {"kind": "paired", "data": data, "pool": (*self.by, "coefficient")})
 
-    def decide(self, store: Store) -> Verdict:
-        experiment, by = EXPERIMENTS[self.experiment], ("architecture",)
-        tables = [compared(experiment, store, name, {"layers": "first"}, by) for name in self.data]
-        gains = []
-        for name, table in zip(self.data, tables, strict=True):
-            if not (table.coefficient > 0).any():
-                return not_tested(self.experiment, name)
-            each = [self._gain(experiment, group) for _, group in table.groupby("architecture")]
-            gains.append(pd.concat(each, axis=1).mean(axis=1))
-        difference = (gains[0] - gains[1]).dropna()
-        p = p_one_sided(difference.to_numpy(), 0.0, "above")
-        against = p_one_sided(difference.to_numpy(), 0.0, "below")
-        summary = effect(difference.to_numpy())
-        note = (
-            f"gain of {gains[0].mean():+.4f} on {self.data[0]}, of {gains[1].mean():+.4f} on {self.data[1]}; "
-            f"{len(difference)} seeds"
-        )
-        return Verdict(
-            "holds" if p < 0.05 else "fails" if against < 0.05 else "undecided",
-            f"{note}, p = {p:.2g}", summary.mean, (summary.low, summary.high), scope(experiment, tables[0], by),
-        )  # fmt: skip
+    def tables(self, store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
+        hard, easy = self.on(self.data).tables(store), self.on(self.easy).tables(store)
+        return pd.concat([hard[0], easy[0]]), pd.concat([hard[1], easy[1]])
 
-    def _gain(self, experiment: Experiment[Any], group: pd.DataFrame) -> pd.Series:
-        """Paired gain by seed of the λ > 0 that is best by another measure."""
-        chosen = best(experiment, group[group.coefficient > 0], self.choose_by)
-        by_seed = group.pivot(index="seed", columns="coefficient", values=self.measure)
-        return by_seed[chosen] - by_seed[0.0]
+    def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
+        hard, easy = (self._gain(name, table[table.data == name], bool(asked)) for name in (self.data, self.easy))
+        both = pooled({}, [hard, replace(easy, values=-easy.values)])  # half of the difference
+        return [replace(hard, key={"gain": "hard"}), replace(both, key={"gain": "difference"}, values=2 * both.values)]
+
+    def _gain(self, data: str, table: pd.DataFrame, planned: bool) -> Cell:
+        test = self.on(data)
+        cells = test.grouped(test.cells(test.asked() if planned else test.seen(table), table))
+        return cells[0] if cells else Cell.absent({}, 0)
+
+
+def chosen(table: pd.DataFrame, key: dict[str, object], seeds: set[int]) -> pd.DataFrame:
+    """The runs of one cell."""
+    kept = table.seed.isin(seeds)
+    for name, value in key.items():
+        kept &= table[name] == value
+    return table[kept]
+
+
+def pair(test: Contrast, key: Key, seeds: set[int], base: pd.DataFrame, guided: pd.DataFrame) -> Cell:
+    """The pairs of one cell; planned seeds that have none are missing."""
+    named = test.keyed(key)
+    if base.empty or guided.empty:
+        return Cell.absent(named, len(seeds))
+    cell = paired(named, base, guided, test.measure, test.statistic)
+    return replace(cell, missing=len(seeds - set(cell.values.index)))

@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
+import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
+from scipy import stats
 
+from replication.experiments.owed import owed
 from replication.experiments.unet import tables
 from replication.experiments.unet.experiment import UNET
+from replication.statistics import effect
 from replication.sweep.store import Store
+from replication.verdicts.decision import LEAST_SEEDS
 from replication.verdicts.records import check_names, deciding, not_tested, scope
 from replication.verdicts.verdict import Test, Verdict, share
 
@@ -23,9 +28,13 @@ def unguided(store: Store, data: str, where: Mapping[str, Any]) -> pd.DataFrame:
 
 
 class UNetFlow(Test):
-    """A U over the layers of trained U-Nets: a parabola that bends upwards, p < 0.05, by log|c11| and exactly."""
+    """A U over the layers of trained U-Nets that training made: the parabola bends upwards by more than before it.
+
+    By log|c11| and by the exact measure, each with a t-test over the seeds that the runs of `plan.yml` give.
+    """
 
     kind: Literal["unet_flow"]
+    runs: tuple[str, ...]
     where: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -35,21 +44,38 @@ class UNetFlow(Test):
 
     def decide(self, store: Store) -> Verdict:
         free = unguided(store, "coco", self.where)
-        if free.empty:
-            return not_tested(UNET.name, "coco")
-        means = tables.flow_table(store, free, "after")
-        bends = {measure: tables.curvature(means[tables.LABELS[measure]]) for measure in ("tap 1 1", "exact")}
-        bent = sum(bend > 0 and p < 0.05 for bend, p in bends.values())
-        note = "; ".join(f"{tables.LABELS[measure]}: {bend:+.2f}, p = {p:.1g}" for measure, (bend, p) in bends.items())
+        made = pd.concat([owed(run).rows(free) for run in self.runs])
+        free = free[free.trial.isin(made.trial)]
+        if len(free) < LEAST_SEEDS:
+            return Verdict("undecided", f"{len(free)} seeds of runs {' and '.join(self.runs)} of plan.yml are there")
+        bends = {measure: self.bend(store, free, measure) for measure in ("tap 1 1", "exact")}
+        p = {
+            measure: float(stats.ttest_1samp(values, 0, alternative="greater").pvalue)
+            for measure, values in bends.items()
+        }
+        note = "; ".join(
+            f"{tables.LABELS[measure]}: {np.mean(values):+.2f} more than before training, p = {p[measure]:.1g}"
+            for measure, values in bends.items()
+        )
+        found = effect(np.array(bends["tap 1 1"]))
         covered = scope(UNET, free, ("layers",), self.where)
-        return Verdict(share(bent, len(bends)), note, bends["tap 1 1"][0], scope=covered)
+        return Verdict(
+            share(sum(each < 0.05 for each in p.values()), 2), note, found.mean, (found.low, found.high), covered
+        )
+
+    def bend(self, store: Store, free: pd.DataFrame, measure: str) -> list[float]:
+        """By seed, how much more the parabola bends after training."""
+        label = tables.LABELS[measure]
+        flows = [[tables.flow_table(store, free[free.trial == trial], when)[label] for when in ("before", "after")]
+                 for trial in free.trial]  # fmt: skip
+        return [tables.curvature(after)[0] - tables.curvature(before)[0] for before, after in flows]
 
 
 class SameFlow(Test):
-    """U-Nets trained on COCO and on drawn shapes order their layers alike by log|c11|.
+    """Training changes the layers' mean log|c11| alike on COCO and on drawn shapes.
 
-    "As long as the model was well trained": networks whose masks overlap no true one are left out.
-    The note says how alike the network before training orders them, which no data can have taught it.
+    "As long as the model was well trained": networks whose masks overlap no true one are left out. Networks of one
+    architecture are alike before they have seen anything, which no data can have taught them: the change is compared.
     """
 
     kind: Literal["same_flow"]
@@ -70,11 +96,14 @@ class SameFlow(Test):
             free[data] = table[table.test_iou > 0]
         label = tables.LABELS["tap 1 1"]
         flows = {data: tables.flow_table(store, table, "after")[label] for data, table in free.items()}
-        untrained = tables.flow_table(store, free["coco"], "before")[label]
-        alike = flows["coco"].corr(flows["shapes"], method="spearman")
-        before = [flow.corr(untrained, method="spearman") for flow in flows.values()]
+        before = {data: tables.flow_table(store, table, "before")[label] for data, table in free.items()}
+        alike = (flows["coco"] - before["coco"]).corr(flows["shapes"] - before["shapes"], method="spearman")
+        whole = flows["coco"].corr(flows["shapes"], method="spearman")
+        untrained = [flows[data].corr(before[data], method="spearman") for data in free]
         seeds = " and ".join(str(len(table)) for table in free.values())
-        note = f"one pair, of {seeds} trained networks, {alike:.2f}; each with the network before training: "
-        note += " and ".join(f"{one:.2f}" for one in before)
+        note = f"one pair, of {seeds} trained networks: what training changed {alike:+.2f}, "
+        note += f"the whole pattern {whole:.2f}; the pattern with that before training " + " and ".join(
+            f"{one:.2f}" for one in untrained
+        )
         covered = scope(UNET, pd.concat(free.values()), ("layers",), self.where)
         return Verdict("holds" if alike >= self.threshold else "fails", note, alike, scope=covered)

@@ -10,17 +10,36 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from replication.sweep.store import Store
+from replication.verdicts.sizes import Label
 
-Status = Literal["holds", "partly", "fails", "undecided", "not tested"]
+# "as printed": the paper's table says what the sentence says of it, which no run of ours replicates or could refute.
+Status = Literal["holds", "partly", "fails", "undecided", "as printed", "not tested"]
 VERDICTS: tuple[Status, ...] = get_args(Status)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The same test read in another way."""
+
+    reading: str
+    status: Status
+    effect: float
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the records say of a claim.
 
-    `effect` and `interval` are in the claim's measure (NaN where there is none); `scope` says at
-    which scale; `note` gives the count, the power or the counterexample.
+    Args:
+        status: over the cells that this book set out to run.
+        note: the count, the width, the counterexample, or what it waits for.
+        effect, interval: in the claim's measure, with 95%; NaN where there is none.
+        scope: at which scale, and what it leaves open of the paper's cells.
+        label: the effect against the printed one; empty where the paper prints none.
+        over_paper: over all of the paper's cells, if it stands however those that were not run come out.
+        explored: the effect is that of seeds that had been seen when the test was written; none of the plan is there.
+        beside: other readings of the same sentence.
     """
 
     status: Status
@@ -28,6 +47,10 @@ class Verdict:
     effect: float = np.nan
     interval: tuple[float, float] = (np.nan, np.nan)
     scope: str = ""
+    label: Label | Literal[""] = ""
+    over_paper: Status | Literal[""] = ""
+    explored: bool = False
+    beside: tuple[Beside, ...] = ()
 
 
 class Test(BaseModel, ABC):

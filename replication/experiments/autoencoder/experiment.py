@@ -25,6 +25,8 @@ from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Config, Scope, Trial, as_text
 
 PAPER_LATENTS = tuple(range(20, 261, 40))
+# Other rules by which the same curves may have been stopped: an improvement has to be larger than this.
+TOLERANCES = {"1e-4": EarlyStopping(min_delta=1e-4), "1e-3": EarlyStopping(min_delta=1e-3)}
 # "Effective minima" for the claim of Section 5.2: what the unguided network reaches in this many epochs.
 QUALITY_EPOCH = 5
 
@@ -395,7 +397,8 @@ def outcomes(
         at: errors are taken at the `"stop"` epoch, as Keras does by default, or the `"best"` one.
 
     Returns:
-        The trial table with `stopping_epoch`, `best_epoch`, `censored`, `diverged`; `validation_mse`,
+        The trial table with `stopping_epoch`, `best_epoch`, `censored`, `diverged`; `stopping_epoch_1e-4` and the like,
+        with `censored_1e-4`, by rules with a tolerance; `validation_mse`,
         `test_mse`, `log_abs_det` at the chosen epoch; `best_test_mse` at the best epoch; and
         `epochs_to_quality`, the first epoch at which the test error is down to that of the
         unguided network of the same seed after `QUALITY_EPOCH` epochs (horizon + 1: never; NaN
@@ -412,8 +415,11 @@ def outcomes(
     for trial, curve in curves.groupby("trial"):
         stop = rule(curve[monitored].to_numpy()[1:])
         chosen = curve.iloc[stop.epoch if at == "stop" else stop.best_epoch]
+        tolerant = {name: tolerance(curve[monitored].to_numpy()[1:]) for name, tolerance in TOLERANCES.items()}
         rows.append(
             {
+                **{f"stopping_epoch_{name}": other.epoch for name, other in tolerant.items()},
+                **{f"censored_{name}": other.censored for name, other in tolerant.items()},
                 "trial": trial, "stopping_epoch": stop.epoch, "best_epoch": stop.best_epoch,
                 "censored": stop.censored, "diverged": not np.isfinite(curve.validation_mse).all(),
                 **{name: chosen[name] for name in ("validation_mse", "test_mse", "log_abs_det")},
@@ -443,6 +449,7 @@ AUTOENCODER = Experiment(
     outcomes=outcomes,
     measures={
         "stopping_epoch": "lower", "best_epoch": "lower", "censored": "lower", "diverged": "lower",
+        **{f"{name}_{tolerance}": "lower" for name in ("stopping_epoch", "censored") for tolerance in TOLERANCES},
         "validation_mse": "lower", "test_mse": "lower", "best_test_mse": "lower", "epochs_to_quality": "lower",
         "log_abs_det": "higher",
     },

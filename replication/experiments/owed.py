@@ -1,0 +1,128 @@
+"""The runs that `plan.yml` fixes beforehand: their parts, the cells and seeds in them, the records that are theirs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from replication import ROOT, reads
+from replication.experiments.experiment import Experiment, Plan
+from replication.experiments.registry import experiment_of
+
+FILE = ROOT / "plan.yml"
+# A cell of a plan: the values of some fields, λ last.
+Key = tuple[Any, ...]
+
+
+class Reading(BaseModel):
+    """What a run is read for: the claim it serves, what is compared, when, what counts as none, what is pooled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    claim: str
+    measure: str
+    window: str
+    margin: str | float
+    pooled: str
+
+
+class Run(BaseModel):
+    """One run: parts as the file writes them, with values as records hold them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str = Field(coerce_numbers_to_str=True)
+    experiment: str
+    core_hours: float
+    parts: list[dict[str, Any]]
+    reads: list[Reading]
+
+    @property
+    def of(self) -> Experiment[Any]:
+        return experiment_of(self.experiment)
+
+    def plans(self) -> list[Plan]:
+        """The parts as a sweep takes them."""
+        config = self.of.config
+        return [
+            Plan.of(
+                part["data"], part["seeds"],
+                **{name: config.parsed(name, v) for name, v in part.items() if name not in ("data", "seeds")},
+            )
+            for part in self.parts
+        ]  # fmt: skip
+
+    def rows(self, table: pd.DataFrame, until: int | None = None) -> pd.DataFrame:
+        """The outcomes that this run gives, or longer runs of the same networks; `until`: as the store cut its curves.
+
+        In the fields of guidance an unguided network is not asked.
+        """
+        kept = pd.Series(False, table.index)
+        for part in self.parts:
+            asked = self.of.stored_settings | part
+            wanted = {("seed" if name == "seeds" else name): value for name, value in asked.items()}
+            horizon = wanted.pop("horizon")
+            long = table[table.horizon >= (horizon if until is None else min(horizon, until))]
+            kept |= table.index.isin(self.of.select(long, **wanted).index)
+        return table[kept]
+
+    def cells(
+        self, data: str, fields: Sequence[str], where: Mapping[str, Any], coefficients: Sequence[float] | None = None
+    ) -> Iterator[tuple[Key, set[int]]]:
+        """Each cell of guided networks on some data that the run sets out to make, with its seeds.
+
+        Args:
+            data: the data set.
+            fields: what tells the cells apart, beside λ, which comes last.
+            where: values of other fields; the default settings unless given.
+            coefficients: λs; those above 0 unless given.
+        """
+        for part in self.parts:
+            values = {name: _listed(value) for name, value in (self.of.stored_settings | part).items()}
+            asked = {name: _listed(value) for name, value in (self.of.stored_settings | dict(where)).items()}
+            shared = {name: [v for v in each if v in asked.get(name, each)] for name, each in values.items()}
+            chosen = [c for c in shared["coefficient"] if (c > 0 if coefficients is None else c in coefficients)]
+            free = chosen == [0.0]
+            empty = [name for name, each in shared.items() if not each and not (free and name in self.of.unguided)]
+            if part["data"] == data and not empty:
+                for key in product(*(shared[name] for name in fields), chosen):
+                    yield key, set(part["seeds"])
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def runs(file: Path = FILE) -> dict[str, Run]:
+    """Every run by its number.
+
+    Raises:
+        ValueError: the file is no list of runs, or one of them is not as it should be.
+    """
+    return _parsed(file.name, reads.read_text(file))
+
+
+@lru_cache(maxsize=4)
+def _parsed(name: str, text: str) -> dict[str, Run]:
+    try:
+        found = [Run.model_validate(each) for each in yaml.safe_load(text)]
+    except (yaml.YAMLError, TypeError, ValidationError) as error:
+        raise ValueError(f"{name} is no list of runs: {' '.join(str(error).split())}") from error
+    return {run.run: run for run in found}
+
+
+def owed(number: str, file: Path = FILE) -> Run:
+    """One run.
+
+    Raises:
+        KeyError: a run that the file does not have.
+    """
+    known = runs(file)
+    if number not in known:
+        raise KeyError(f"{file.name} has no run {number!r}; it has {', '.join(known)}")
+    return known[number]

@@ -1,0 +1,299 @@
+"""What tests of runs have in common: planned cells in, effects by seed, one decision, one size."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from replication.experiments.experiment import Experiment
+from replication.experiments.owed import Key, Run, owed
+from replication.experiments.registry import EXPERIMENTS
+from replication.statistics import Effect, effect
+from replication.sweep.store import Store
+from replication.verdicts.cells import Cell, Statistic, effects, pooled
+from replication.verdicts.decision import Effects, Quantifier, Region, decided, joined, shared
+from replication.verdicts.records import DataName, ExperimentName, check_names, deciding, not_tested, scope
+from replication.verdicts.sizes import label, seeds_for
+from replication.verdicts.verdict import Beside, Test, Verdict
+
+Asked = Mapping[Key, set[int]]
+
+
+class Claimed(BaseModel):
+    """Where the sentence says that the effect lies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    above: float = -np.inf
+    below: float = np.inf
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.above < self.below or not np.isfinite([self.above, self.below]).any():
+            raise ValueError("needs above, below, or above less than below")
+        return self
+
+
+class Contrast(Test):
+    """Effects by seed in cells, and a claim on all of them, any, or a share.
+
+    Args:
+        experiment, data, measure: whose records, on which data, and what is compared.
+        runs: of `plan.yml`; their cells and seeds decide, and nothing else.
+        claimed: where each cell's effect lies if the sentence is right.
+        margin: what counts as no effect; of ratios, a fraction.
+        printed: the effect that the paper prints, to be compared with.
+        statistic: guided minus unguided, or their ratio, whose logarithm is averaged.
+        coefficients: all λ > 0 of the runs unless given.
+        by: the fields that tell cells apart, beside λ.
+        pool: fields over which the mean is taken, seed by seed, before anything is tested.
+        some: a cell is met when some λ meets it.
+        quantifier: how many of the cells.
+        where: values of other fields; a list stands for any of its entries.
+        horizon: read the curves up to this epoch alone.
+        beside: other readings of the sentence: what they are called, and what they change in the test.
+    """
+
+    experiment: ExperimentName
+    data: DataName
+    measure: str
+    runs: tuple[str, ...] = Field(min_length=1)
+    claimed: Claimed
+    margin: float = 0.0
+    printed: float | None = None
+    statistic: Statistic = "difference"
+    coefficients: tuple[float, ...] | None = None
+    by: tuple[str, ...] = ("latent",)
+    pool: tuple[str, ...] = ()
+    some: bool = False
+    quantifier: Quantifier = "all"
+    where: dict[str, Any] = Field(default_factory=dict)
+    horizon: int | None = None
+    beside: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_names(self.experiment, [self.measure], self.by, self.where)
+        for run in self.runs:
+            try:
+                owed(run)
+            except KeyError as error:
+                raise ValueError(error.args[0]) from None
+        for name, changed in self.beside.items():
+            try:
+                self.read(changed)
+            except ValidationError as error:
+                raise ValueError(f"beside {name!r}: {error.errors()[0]['msg']}") from error
+        return self
+
+    def read(self, changed: Mapping[str, Any]) -> Self:
+        """The same test in another reading."""
+        return type(self).model_validate(self.model_dump() | {"beside": {}} | dict(changed))
+
+    @property
+    def of(self) -> Experiment[Any]:
+        return EXPERIMENTS[self.experiment]
+
+    @property
+    def named_runs(self) -> str:
+        *first, last = self.runs
+        return f"runs {', '.join(first)} and {last} of plan.yml" if first else f"run {last} of plan.yml"
+
+    @property
+    def planned(self) -> list[Run]:
+        return [owed(run) for run in self.runs]
+
+    # --- Cells --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
+        """A cell for each that is asked for, from the runs of some seeds; absent ones are open."""
+
+    def asked(self) -> dict[Key, set[int]]:
+        """The cells that the plan sets out to run, with their seeds."""
+        found: dict[Key, set[int]] = {}
+        for run in self.planned:
+            for key, seeds in run.cells(self.data, self.by, self.where, self.coefficients):
+                found[key] = found.get(key, set()) | seeds
+        return found
+
+    def seen(self, table: pd.DataFrame) -> dict[Key, set[int]]:
+        """The cells of the plan as far as a table has them, with the seeds that it has."""
+        fields = [*self.by, "coefficient"]
+        groups = {key: set(rows.seed) for key, rows in table.groupby(fields)} if len(table) else {}
+        return {key: groups[key] for key in self.asked() if key in groups}
+
+    def keyed(self, key: Key) -> dict[str, Any]:
+        return dict(zip((*self.by, "coefficient"), key, strict=True))
+
+    def tables(self, store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The outcomes that the plan's runs gave, and those of the seeds that had been seen before it."""
+        table = self.of.default(deciding(self.of, Store(store.root, self.horizon), self.data), **self.where)
+        made = pd.concat([run.rows(table, self.horizon) for run in self.planned])
+        seeds = table.seed.isin(made.seed)
+        # One unguided network serves every cell beside which it stands, whichever run made it.
+        return table[table.index.isin(made.index) | (seeds & (table.coefficient == 0))], table[~seeds]
+
+    # --- Verdict ------------------------------------------------------------------------------------
+
+    def decide(self, store: Store) -> Verdict:
+        verdict = self.read_alone(store)
+        others = {name: self.read(changed).read_alone(store) for name, changed in self.beside.items()}
+        beside = [Beside(name, other.status, other.effect, other.interval) for name, other in others.items()]
+        return replace(verdict, beside=tuple(beside))
+
+    def read_alone(self, store: Store) -> Verdict:
+        """The verdict without other readings."""
+        ours, before = self.tables(store)
+        cells = self.grouped(self.cells(self.asked(), ours))
+        if all(cell.values.empty for cell in cells):
+            return self._explored(before, cells)
+        status = self.status(effects(cells), cells)
+        ready = [cell for cell in cells if not cell.open and not cell.diverged]
+        found = self.size(ready or [cell for cell in cells if len(cell.values)])
+        margin = self.scaled_margin
+        size = "" if self.printed is None or not ready else label(found, self.scaled(self.printed), margin)
+        note = "; ".join(self._notes(status, cells, ready, found))
+        covered = scope(self.of, ours, self.by, self.where)
+        return Verdict(
+            status, note, self.shown(found.mean), (self.shown(found.low), self.shown(found.high)), covered, size,
+            self.over_paper(cells),
+        )  # fmt: skip
+
+    def status(self, found: Effects, cells: Sequence[Cell], extra: int = 0) -> Any:
+        """The decision on effects of these cells, with as many more that were not run; an array for many ledgers."""
+        supported, refuted = found.supported(self.region), found.refuted(self.region)
+        if self.some:
+            groups = self._groups(cells, extra)
+            supported, refuted = joined(supported, groups), shared(refuted, groups)
+        answer = decided(supported, refuted, self.quantifier)
+        return answer if answer.ndim else str(answer)
+
+    def over_paper(self, cells: Sequence[Cell]) -> Any:
+        """The decision over all cells of the paper, which stands only if no filling of the open ones changes it."""
+        missing = self.paper_cells - len(self.asked())
+        if missing <= 0:
+            return self.status(effects(cells), cells)
+        if self.pool:
+            return "undecided"
+        return self.status(effects(cells, missing), cells, missing)
+
+    @property
+    def paper_cells(self) -> int:
+        """How many cells the paper's sentence ranges over."""
+        coefficients = {key[-1] for key in self.asked()}
+        count = len(coefficients)
+        for name in self.by:
+            if name in self.of.cells:
+                asked = self.where.get(name, self.of.cells[name].values)
+                count *= len(
+                    set(self.of.cells[name].values) & set(asked if isinstance(asked, (list, tuple)) else [asked])
+                )
+            else:
+                count *= len({self.keyed(key)[name] for key in self.asked()})
+        return count
+
+    def grouped(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Cells after pooling."""
+        if not self.pool:
+            return list(cells)
+        groups: dict[tuple[Any, ...], list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault(tuple(v for name, v in cell.key.items() if name not in self.pool), []).append(cell)
+        return [
+            pooled({name: v for name, v in group[0].key.items() if name not in self.pool}, group)
+            for group in groups.values()
+        ]
+
+    def _groups(self, cells: Sequence[Cell], extra: int) -> list[list[int]]:
+        """Positions of the cells that differ in λ alone; cells that were not run follow, as many λ to each."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for place, cell in enumerate(cells):
+            groups.setdefault(tuple(v for name, v in cell.key.items() if name != "coefficient"), []).append(place)
+        size = len(next(iter(groups.values())))
+        more = [list(range(at, at + size)) for at in range(len(cells), len(cells) + extra, size)]
+        return [*groups.values(), *more]
+
+    # --- Size ---------------------------------------------------------------------------------------
+
+    @property
+    def region(self) -> Region:
+        return Region(self.scaled(self.claimed.above), self.scaled(self.claimed.below), 0.0, self.scaled_margin)
+
+    @property
+    def scaled_margin(self) -> float:
+        return float(np.log1p(self.margin)) if self.statistic == "ratio" else self.margin
+
+    def scaled(self, value: float) -> float:
+        """A number of the claim on the scale of the effects."""
+        if self.statistic == "ratio":
+            return float(np.log(value)) if value > 0 else -np.inf
+        return value
+
+    def shown(self, effect: float) -> float:
+        """An effect in the claim's own measure."""
+        return float(np.exp(effect)) if self.statistic == "ratio" else effect
+
+    def size(self, cells: Sequence[Cell]) -> Effect:
+        """The mean over cells, seed by seed; the best cell, with an interval that allows for the choice, for `any`."""
+        if self.quantifier == "any":
+            sign = 1 if np.isfinite(self.claimed.below) else -1
+            best = min(cells, key=lambda cell: sign * cell.values.mean())
+            chosen, level = best, 1 - 0.05 / len(cells)
+        else:
+            chosen, level = pooled({}, cells), 0.95
+        rounding = float(np.sqrt((chosen.rounding**2).mean()))
+        found = effect(chosen.values.to_numpy(), rounding, level)
+        if chosen.only_below:
+            found = replace(found, low=-np.inf, low90=-np.inf)
+        return replace(found, high=np.inf, high90=np.inf) if chosen.only_above else found
+
+    def _notes(self, status: str, cells: Sequence[Cell], ready: Sequence[Cell], found: Effect) -> list[str]:
+        arrays = effects(cells)
+        supported, refuted = (
+            int((p <= 0.05).sum()) for p in (arrays.supported(self.region), arrays.refuted(self.region))
+        )
+        of = "the pooled cell" if len(cells) == 1 else f"{len(cells)} cells"
+        notes = [
+            f"of {of} {supported} support the claim and {refuted} speak against it"
+            if len(cells) > 1
+            else f"{len(ready[0].values) if ready else 0} seeds"
+        ]
+        if self.quantifier == "any" and ready:
+            notes.append("the effect is that of the best cell")
+        if bounds := sum(cell.only_below or cell.only_above for cell in cells):
+            notes.append(f"{bounds} give only a bound because runs had not stopped at the horizon")
+        if diverged := sum(cell.diverged for cell in cells):
+            notes.append(f"{diverged} pairs diverged")
+        if waiting := self._waiting(cells):
+            notes.append(waiting)
+        elif status == "undecided" and len(cells) == 1 and self.margin:
+            notes.append(self._wanted(found))
+        return notes
+
+    def _waiting(self, cells: Sequence[Cell]) -> str:
+        missing = sum(cell.missing for cell in cells)
+        return f"{missing} pairs are still to be run ({self.named_runs})" if missing else ""
+
+    def _wanted(self, found: Effect) -> str:
+        """How wide the interval is, the margin, and how many seeds would do."""
+        half = (found.high - found.low) / 2
+        seeds = seeds_for(found, self.scaled_margin)
+        wanted = f"about {seeds:.0f} seeds would do" if np.isfinite(seeds) else "no number of seeds can be given"
+        return f"the interval is ± {half:.2g} wide and the margin {self.scaled_margin:.2g}: {wanted}"
+
+    def _explored(self, before: pd.DataFrame, planned: Sequence[Cell]) -> Verdict:
+        """No planned run is there yet: what earlier seeds say, which decides nothing."""
+        cells = [cell for cell in self.grouped(self.cells(self.seen(before), before)) if len(cell.values)]
+        waiting = self._waiting(planned)
+        if not cells:
+            return replace(not_tested(self.experiment, self.data), note=waiting)
+        found = self.size(cells)
+        covered = scope(self.of, before, self.by, self.where)
+        note = f"{waiting}; the effect is that of seeds seen before the test was written, which decide nothing"
+        span = self.shown(found.low), self.shown(found.high)
+        return Verdict("undecided", note, self.shown(found.mean), span, covered, explored=True)

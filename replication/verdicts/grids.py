@@ -1,0 +1,114 @@
+"""The grids of t-tests in Figs 3(b)-6(b), cell by cell against ours."""
+
+from itertools import permutations
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from replication import paper
+from replication.sweep.store import Store
+from replication.verdicts.cells import Cell, paired
+from replication.verdicts.contrast import Asked, Contrast
+from replication.verdicts.decision import LEAST_SEEDS, needed
+from replication.verdicts.paired import chosen
+from replication.verdicts.records import scope
+from replication.verdicts.verdict import Status, Verdict
+
+ALPHA = 0.01  # the paper's
+
+
+class Signs(Contrast):
+    """The share of a grid's cells in which our runs say what the paper's do.
+
+    A cell of ours has a sign where a paired t-test says so at the paper's level, and is blank only where the mean
+    lies within the margin of no difference by two one-sided tests: a blank that few seeds leave is unknown. Unknown,
+    too, are pairs of which both had not stopped at the horizon. The claim is on the share over all dimensions, or with
+    a number for `quantifier` on the share of the dimensions that reach the threshold.
+    """
+
+    kind: Literal["signs"]
+    paper_measure: Literal["mse", "stopping_epoch"]
+    signs_alone: bool = False  # leave out the pairs that the paper leaves blank
+
+    def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
+        """A pair of λ in each latent dimension: the row's runs over the column's."""
+        seeds = {latent: asked[latent, c] for latent, c in asked}
+        at = {
+            (d, c): chosen(table, {"latent": d, "coefficient": c}, seeds[d]) for d in seeds for c in paper.COEFFICIENTS
+        }
+        return [
+            paired({"latent": d, "row": a, "column": b}, at[d, b], at[d, a], self.measure, "ratio")
+            for d in seeds
+            for a, b in permutations(paper.COEFFICIENTS, 2)
+        ]
+
+    def read_alone(self, store: Store) -> Verdict:
+        asked, (ours, _) = self.asked(), self.tables(store)
+        caption, theirs = paper.sign_grid(self.data, self.paper_measure)
+        cells = self.cells(asked, ours)
+        if all(len(cell.values) < LEAST_SEEDS for cell in cells):
+            return Verdict("undecided", f"{self.named_runs}: still to be made")
+        compared = [
+            (cell.key["latent"], self.agrees(cell, sign))
+            for cell in cells
+            if (sign := theirs.loc[cell.key["row"], cell.key["column"]]) != "." or not self.signs_alone
+        ]
+        answers = pd.DataFrame(compared, columns=["latent", "agrees"]).groupby("latent").agrees
+        table = pd.DataFrame(
+            {
+                "agree": answers.apply(lambda a: a.eq(True).sum()),
+                "unknown": answers.apply(lambda a: a.isna().sum()),
+                "cells": answers.size(),
+            }
+        )
+        agree, unknown, cells_ = table.sum()
+        low, high = agree / cells_, (agree + unknown) / cells_
+        shown = ", ".join(
+            f"{row.agree} of {row.cells} ({row.unknown} unknown) at {row.Index}" for row in table.itertuples()
+        )
+        note = f"cells that agree: {shown} (caption: {caption})"
+        covered = scope(self.of, ours, self.by, self.where)
+        return Verdict(self.judged(table), note, low, (low, high), covered)
+
+    def agrees(self, cell: Cell, theirs: str) -> bool | None:
+        """Whether ours says what theirs does; None where it cannot say."""
+        ours = self.sign(cell)
+        return None if ours is None else theirs in ours
+
+    def sign(self, cell: Cell) -> str | None:
+        """What our runs say: a sign, a blank, both where a difference is sure and too small to count, or nothing."""
+        values, n = cell.values.to_numpy(), len(cell.values)
+        if n < LEAST_SEEDS or cell.diverged or (cell.only_below and cell.only_above):
+            return None
+        floor = float(np.sqrt((cell.rounding**2).mean()))
+        error = max(float(values.std(ddof=1)), floor) / np.sqrt(n)
+        t = _ratio(values.mean(), error)
+        differs = 2 * stats.t.sf(abs(t), n - 1) < ALPHA
+        half = stats.t.ppf(0.95, n - 1) * error
+        margin = np.log1p(self.margin)
+        # One of a pair that had not stopped: the effect is a bound, which can say on which side it lies and no more.
+        blank = not (cell.only_below or cell.only_above) and abs(values.mean()) + half < margin
+        side = "+" if t > 0 else "-"
+        sure = differs and not (cell.only_below and side == "+") and not (cell.only_above and side == "-")
+        return (side if sure else "") + ("." if blank else "") or None
+
+    def judged(self, table: pd.DataFrame) -> Status:
+        """From the share of agreement when everything unknown disagrees, and when it agrees; by dimension if asked."""
+        least, most = table.agree, table.agree + table.unknown
+        if not isinstance(self.quantifier, str):
+            wanted = needed(self.quantifier, len(table))
+            if (least / table.cells >= self.claimed.above).sum() >= wanted:
+                return "holds"
+            return "fails" if (most / table.cells >= self.claimed.above).sum() < wanted else "undecided"
+        low, high = least.sum() / table.cells.sum(), most.sum() / table.cells.sum()
+        if low >= self.claimed.above:
+            return "holds"
+        if high < 0.5:
+            return "fails"
+        return "partly" if low >= 0.5 and high < self.claimed.above else "undecided"
+
+
+def _ratio(mean: float, error: float) -> float:
+    return float(mean / error) if error else float(np.sign(mean)) * np.inf if mean else 0.0

@@ -1,0 +1,46 @@
+"""An effect against the effect that the paper prints."""
+
+from dataclasses import replace
+from typing import Literal, get_args
+
+import numpy as np
+from scipy import stats
+
+from replication.statistics import Effect
+
+Label = Literal[
+    "opposite", "equivalent to none", "smaller than printed", "consistent with the printed", "larger than printed",
+    "cannot tell",
+]  # fmt: skip
+LABELS: tuple[Label, ...] = get_args(Label)
+
+
+def label(found: Effect, printed: float, margin: float) -> Label:
+    """The first that applies; effects, the printed one and the margin are differences from no effect.
+
+    Where the margin is no smaller than the printed effect, equivalence to none cannot be told from the printed one.
+    """
+    if printed < 0:
+        found = replace(found, low=-found.high, high=-found.low, low90=-found.high90, high90=-found.low90)
+        printed = -printed
+    if found.high < 0:
+        return "opposite"
+    if margin < printed and -margin < found.low90 and found.high90 < margin:
+        return "equivalent to none"
+    if found.high < printed:
+        return "smaller than printed"
+    if found.low > printed:
+        return "larger than printed"
+    return "consistent with the printed" if found.low > 0 else "cannot tell"
+
+
+def seeds_for(found: Effect, margin: float) -> float:
+    """How many seeds would narrow the 95% interval to the margin on each side, at the spread that was seen."""
+    half = (found.high - found.low) / 2
+    if not np.isfinite(half) or margin <= 0:
+        return np.inf
+    error = half / stats.t.ppf(0.975, found.n - 1) * np.sqrt(found.n)
+    for seeds in range(2, 10_000):
+        if stats.t.ppf(0.975, seeds - 1) * error / np.sqrt(seeds) <= margin:
+            return seeds
+    return np.inf

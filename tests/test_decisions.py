@@ -1,0 +1,539 @@
+"""Decisions on effects whose right verdict is known: true ones, none, ones on the margin, holes, ties and bounds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.power import tt_solve_power
+from statsmodels.stats.weightstats import DescrStatsW
+
+from replication import ROOT, paper
+from replication.experiments import owed
+from replication.experiments.autoencoder.experiment import AUTOENCODER, PAPER_LATENTS
+from replication.experiments.cnn.experiment import CNN
+from replication.statistics import Effect, effect
+from replication.sweep.store import Store
+from replication.verdicts import contrast
+from replication.verdicts.cells import ROUNDED
+from replication.verdicts.claim import Claim, load_claims
+from replication.verdicts.decision import LEAST_SEEDS, Effects, Region, at_least, decided, joined, needed, shared
+from replication.verdicts.sizes import label, seeds_for
+from tests.helpers import outcomes
+
+RNG = np.random.default_rng(0)
+
+
+def made(values, rounding=0.0, **flags) -> Effects:
+    """Effects of cells, `(..., cells, seeds)`, with nothing between them and a conclusion unless it is said."""
+    values = np.asarray(values, dtype=float)
+    none = np.zeros(values.shape[:-1], bool)
+    names = ("only_below", "only_above", "silent")
+    return Effects(values, np.full(values.shape, rounding), *(np.asarray(flags.get(n, none)) for n in names))
+
+
+# --- One cell ---------------------------------------------------------------------------------------
+
+
+@given(st.integers(5, 12), st.floats(-2, 2), st.sampled_from(["above", "below"]))
+def test_without_rounding_the_p_value_is_that_of_the_t_test(seeds, bound, side):
+    values = RNG.normal(0.3, 1, (3, 4, seeds))
+    alternative = {"above": "greater", "below": "less"}[side]
+    expected = stats.ttest_1samp(values, bound, axis=-1, alternative=alternative).pvalue
+    np.testing.assert_allclose(made(values).p(bound, side), expected)
+
+
+@given(st.floats(0.1, 2))
+def test_lying_between_two_bounds_is_the_test_of_equivalence(margin):
+    values = RNG.normal(0.1, 0.5, 8)
+    expected = DescrStatsW(values).ttost_mean(-margin, margin)[0]
+    assert made(values[None]).supported(Region(-margin, margin))[0] == pytest.approx(expected)
+
+
+def test_what_is_missing_bounded_or_diverged_decides_nothing():
+    clear = RNG.normal(5, 0.1, (1, 8))
+    few = np.where(np.arange(8) < LEAST_SEEDS - 1, clear, np.nan)
+    enough = np.where(np.arange(8) < LEAST_SEEDS, clear, np.nan)
+    assert made(few).p(0, "above") == 1 and made(enough).p(0, "above") < 1e-4
+    assert made(clear, silent=[True]).p(0, "above") == 1
+    # An upper bound shows that an effect lies below something, a lower bound that it lies above.
+    assert made(clear, only_below=[True]).p(0, "above") == 1 and made(clear, only_below=[True]).p(6, "below") < 1e-4
+    assert made(clear, only_above=[True]).p(6, "below") == 1 and made(clear, only_above=[True]).p(0, "above") < 1e-4
+
+
+def test_equal_values_are_as_sure_as_rounding_allows_and_the_sign_test_agrees():
+    same = np.full((1, 5), 0.4)
+    found = made(same, ROUNDED).p(0, "above")[0]
+    assert found == pytest.approx(stats.t.sf(0.4 / (ROUNDED / 5**0.5), 4))
+    # Four of five on one side: the t-test is sure, the sign test is not.
+    mixed = np.array([[9.0, 9.0, 9.0, 9.0, -0.1]])
+    assert made(mixed).p(0, "above") < 0.05 and made(mixed, ROUNDED).p(0, "above") == 1
+
+
+def test_a_claim_of_a_change_is_refuted_by_one_that_is_too_small_to_count():
+    tiny = RNG.normal(0.001, 0.0005, (1, 10))
+    margin = Region(above=0.0, margin=0.0025)
+    assert made(tiny).supported(margin) < 0.05 and made(tiny).refuted(margin) < 0.05
+    assert decided(made(tiny).supported(margin), made(tiny).refuted(margin), "all") == "fails"
+    assert made(tiny).refuted(Region(above=0.0)) > 0.9
+    # A threshold that is not "no effect" has no margin around it.
+    assert Region(below=-1.0, margin=0.05).refuting == [(-1.0, "above")]
+
+
+# --- Several cells ----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_partial_conjunction_has_its_ends_and_grows(p_values):
+    p = np.array(p_values)
+    each = [float(at_least(k, p)) for k in range(1, len(p) + 1)]
+    assert each[0] == pytest.approx(min(1, len(p) * p.min())) and each[-1] == pytest.approx(p.max())
+    assert all(at_least(1, p) <= 1 for p in np.split(p, len(p)))
+
+
+@pytest.mark.parametrize(("cells", "wanted"), [(6, 1), (6, 3), (6, 6), (9, 5)])
+def test_a_claim_on_so_many_cells_is_made_wrongly_in_one_of_twenty_ledgers_at_most(cells, wanted):
+    true = wanted - 1  # one too few
+    p = RNG.random((20_000, cells))
+    p[:, :true] = 0.0
+    assert (at_least(wanted, p) <= 0.05).mean() <= 0.055
+
+
+UP, DOWN, OPEN = 1e-6, 1 - 1e-6, 1.0
+
+
+@pytest.mark.parametrize(
+    ("supported", "refuted", "quantifier", "verdict"),
+    [
+        ([UP] * 6, [DOWN] * 6, "all", "holds"),
+        ([0.04] * 36, [0.96] * 36, "all", "holds"),  # each at 0.05: no correction belongs here
+        ([UP] * 5 + [DOWN], [DOWN] * 5 + [UP], "all", "partly"),
+        ([UP] + [DOWN] * 5, [DOWN] + [UP] * 5, "all", "fails"),
+        ([0.5] * 6, [0.5] * 6, "all", "undecided"),
+        ([UP] + [DOWN] * 5, [DOWN] + [UP] * 5, "any", "holds"),
+        ([0.96] * 36, [0.04] * 36, "any", "fails"),  # 36 of 36 against, each p below 0.05
+        ([UP] + [DOWN] * 41, [DOWN] + [UP] * 41, 0.25, "fails"),  # one of 42 is not "often"
+        ([UP] * 11 + [DOWN] * 31, [DOWN] * 11 + [UP] * 31, 0.25, "holds"),
+        ([UP] * 5 + [OPEN], [DOWN] * 5 + [OPEN], "all", "undecided"),
+        ([UP] * 4 + [DOWN, OPEN], [DOWN] * 4 + [UP, OPEN], "all", "partly"),
+        ([DOWN] * 5 + [OPEN], [UP] * 5 + [OPEN], "any", "undecided"),
+        ([UP] + [OPEN] * 8, [DOWN] + [OPEN] * 8, 5 / 9, "undecided"),  # one of nine is not five of nine
+        ([UP] * 5 + [OPEN] * 4, [DOWN] * 5 + [OPEN] * 4, 5 / 9, "holds"),
+    ],
+)
+def test_verdicts_on_several_cells(supported, refuted, quantifier, verdict):
+    assert decided(np.array(supported), np.array(refuted), quantifier) == verdict
+
+
+@given(
+    st.lists(st.sampled_from(["for", "against", "unsure", "open"]), min_size=1, max_size=9),
+    st.sampled_from(["all", "any", 0.25, 0.5, 5 / 9]),
+    st.integers(0, 2**9),
+)
+def test_a_verdict_stands_however_the_open_cells_come_out(cells, quantifier, filling):
+    ends = {"for": (UP, DOWN), "against": (DOWN, UP), "unsure": (0.5, 0.5), "open": (1.0, 1.0)}
+    filled = [
+        (("for", "against")[filling >> place & 1] if cell == "open" else cell) for place, cell in enumerate(cells)
+    ]
+    before, after = (str(decided(*np.array([ends[cell] for cell in each]).T, quantifier)) for each in (cells, filled))
+    refuted = {"partly": "fails"}
+    if before != "undecided":
+        assert refuted.get(before, before) == refuted.get(after, after)
+
+
+def test_a_cell_of_several_lambdas_is_met_by_one_and_refuted_by_all():
+    p = np.array([UP, DOWN, 0.04, 0.04])
+    assert joined(p, [[0, 1], [2, 3]]).tolist() == pytest.approx([2 * UP, 0.08])
+    assert shared(p, [[0, 1], [2, 3]]).tolist() == pytest.approx([DOWN, 0.04])
+
+
+def test_a_share_of_cells_is_a_whole_number_of_them():
+    assert [needed(q, 9) for q in ("all", "any", 5 / 9, 0.5, 0.01)] == [9, 1, 5, 5, 1]
+
+
+# --- Sizes ------------------------------------------------------------------------------------------
+
+
+@given(st.integers(2, 12))
+def test_an_effects_intervals_are_those_of_statsmodels(seeds):
+    values = RNG.normal(1, 2, seeds)
+    found, oracle = effect(values), DescrStatsW(values)
+    assert (found.low, found.high) == pytest.approx(oracle.tconfint_mean())
+    assert (found.low90, found.high90) == pytest.approx(oracle.tconfint_mean(alpha=0.1))
+    assert effect(values, rounding=1e6).high > found.high
+
+
+def sized(low, high, low90=None, high90=None) -> Effect:
+    return Effect((low + high) / 2, low, high, low if low90 is None else low90, high if high90 is None else high90, 5)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-3, -1, "opposite"),
+        (-0.4, 0.4, "equivalent to none"),
+        (0.1, 0.4, "equivalent to none"),  # above 0, and too little to count
+        (-0.9, 0.9, "smaller than printed"),
+        (0.6, 0.9, "smaller than printed"),
+        (0.6, 1.4, "consistent with the printed"),
+        (1.2, 1.4, "larger than printed"),
+        (-0.2, 1.4, "cannot tell"),
+    ],
+)
+def test_an_effect_beside_the_printed_one(low, high, said):
+    assert label(sized(low, high), printed=1.0, margin=0.5) == said
+    assert label(sized(-high, -low), printed=-1.0, margin=0.5) == said
+
+
+def test_a_margin_wider_than_the_printed_effect_cannot_show_equivalence():
+    assert label(sized(-0.5, 0.5), printed=0.3, margin=1.0) == "cannot tell"
+
+
+@given(st.floats(0.1, 3), st.floats(0.05, 1))
+def test_so_many_seeds_would_do(spread, margin):
+    found = effect(np.array([-1.0, 1.0, 0.5, -0.5, 0.0]) * spread)
+    seeds = seeds_for(found, margin)
+    error = np.std([-1.0, 1.0, 0.5, -0.5, 0.0], ddof=1) * spread
+    half = lambda n: stats.t.ppf(0.975, n - 1) * error / n**0.5  # noqa: E731
+    assert half(seeds) <= margin and (seeds == 2 or half(seeds - 1) > margin)
+
+
+# --- From made-up records ---------------------------------------------------------------------------
+
+LAMBDAS = list(paper.COEFFICIENTS)
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Let a run "1" of an experiment have these parts."""
+
+    def plan(experiment, *parts):
+        run = owed.Run(run="1", experiment=experiment.name, core_hours=1, parts=list(parts), reads=[])
+        monkeypatch.setattr(contrast, "owed", lambda number: run)
+
+    return plan
+
+
+def mnist(latents=(100,), seeds=range(3, 10), coefficients=LAMBDAS, horizon=50) -> dict:
+    return {
+        "data": "mnist",
+        "latent": list(latents),
+        "seeds": list(seeds),
+        "coefficient": coefficients,
+        "horizon": horizon,
+    }
+
+
+def runs(effect_of, latents=(100,), seeds=range(3, 10), noise=0.001, coefficients=LAMBDAS, **more) -> pd.DataFrame:
+    """Outcomes whose test MSE is 0.01, the seed's own, and the effect of d and λ."""
+    rng = np.random.default_rng(1)
+    rows = [
+        {"data": "mnist", "seed": seed, "latent": latent, "coefficient": c, "scope": "paper", "censored": False}
+        | {"best_test_mse": 0.01 + seed * 1e-4 + (effect_of(latent, c) if c else 0.0) + noise * rng.standard_normal()}
+        for latent in latents
+        for seed in seeds
+        for c in coefficients
+    ]
+    return outcomes(AUTOENCODER, rows).assign(**more)
+
+
+def test_of(experiment=AUTOENCODER, **arguments):
+    base = {"kind": "paired", "experiment": experiment.name, "data": "mnist", "measure": "best_test_mse", "runs": ["1"]}
+    stated = dict.fromkeys(("id", "section", "place", "quote", "measure", "threshold"), "x")
+    return Claim(**stated, kind="empirical", test=base | arguments).test
+
+
+test_of.__test__ = False
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict", "said"),
+    [
+        (-0.005, "holds", "consistent with the printed"),
+        (0.0, "fails", "equivalent to none"),
+        (0.005, "fails", "opposite"),
+        (-0.0004, "fails", "equivalent to none"),
+    ],
+)
+def test_a_true_effect_none_the_opposite_and_one_within_the_margin(made_outcomes, planned, shift, verdict, said):
+    planned(AUTOENCODER, mnist())
+    made_outcomes(AUTOENCODER, runs(lambda d, c: shift, noise=2e-4))
+    found = test_of(claimed={"below": 0}, margin=0.002, printed=-0.005).decide(Store("nowhere"))
+    assert found.status == verdict and found.label == said
+    assert found.interval[0] <= found.effect <= found.interval[1]
+
+
+def test_a_noisy_none_is_undecided_and_says_how_many_seeds_would_do(made_outcomes, planned):
+    planned(AUTOENCODER, mnist())
+    made_outcomes(AUTOENCODER, runs(lambda d, c: 0.0, noise=0.01))
+    found = test_of(claimed={"below": 0}, margin=0.001, pool=["latent", "coefficient"]).decide(Store("nowhere"))
+    assert found.status == "undecided" and "seeds would do" in found.note
+
+
+def test_seeds_outside_the_plan_explore_and_decide_nothing(made_outcomes, planned):
+    planned(AUTOENCODER, mnist())
+    seen = runs(lambda d, c: -0.005, seeds=range(3))
+    test = test_of(claimed={"below": 0})
+    made_outcomes(AUTOENCODER, seen)
+    found = test.decide(Store("nowhere"))
+    assert found.status == "undecided" and found.explored and found.effect == pytest.approx(-0.005, abs=1e-3)
+    assert "42 pairs are still to be run (run 1 of plan.yml)" in found.note
+    # Beside planned seeds that say the opposite they change nothing.
+    both = pd.concat([seen, runs(lambda d, c: 0.005)]).assign(trial=lambda t: [f"t{n}" for n in range(len(t))])
+    made_outcomes(AUTOENCODER, both.reset_index(drop=True))
+    assert test.decide(Store("nowhere")).status == "fails"
+
+
+def test_a_cell_waits_for_all_its_seeds_and_a_claim_on_all_cells_for_all_cells(made_outcomes, planned):
+    planned(AUTOENCODER, mnist(PAPER_LATENTS))
+    table = runs(lambda d, c: -0.005, PAPER_LATENTS)
+    late = table[(table.latent != 20) | (table.seed < 9)]
+    test = test_of(claimed={"below": 0})
+    made_outcomes(AUTOENCODER, table)
+    assert test.decide(Store("nowhere")).status == "holds"
+    made_outcomes(AUTOENCODER, late)
+    found = test.decide(Store("nowhere"))
+    assert found.status == "undecided" and "6 pairs are still to be run" in found.note
+    assert test_of(claimed={"below": 0}, quantifier=0.5).decide(Store("nowhere")).status == "holds"
+    assert test_of(claimed={"above": 0}).decide(Store("nowhere")).status == "fails"
+
+
+def test_over_the_papers_cells_a_verdict_stands_only_if_the_others_cannot_change_it(made_outcomes, planned):
+    planned(AUTOENCODER, mnist((100, 140)))
+    made_outcomes(AUTOENCODER, runs(lambda d, c: -0.005, (100, 140)))
+    for quantifier, over in (("all", "undecided"), ("any", "holds"), (0.5, "undecided"), (0.25, "holds")):
+        found = test_of(claimed={"below": 0}, quantifier=quantifier).decide(Store("nowhere"))
+        assert (found.status, found.over_paper) == ("holds", over)
+    assert test_of(claimed={"above": 0}).decide(Store("nowhere")).over_paper == "fails"
+    assert "2 of 7 latent dimensions" in found.scope
+
+
+def test_uneven_seeds_are_pooled_over_those_that_all_cells_have(made_outcomes, planned):
+    planned(AUTOENCODER, mnist((100,), range(3, 8)), mnist((140,), range(3, 10)))
+    table = runs(lambda d, c: 0.001 if d == 100 else 0.003, (100, 140), noise=1e-9)
+    made_outcomes(AUTOENCODER, table[(table.latent == 140) | (table.seed < 8)])
+    found = test_of(claimed={"above": 0}, pool=["latent", "coefficient"]).decide(Store("nowhere"))
+    assert found.effect == pytest.approx(0.002, abs=1e-6) and found.note.startswith("5 seeds")
+
+
+def test_architectures_without_a_common_seed_are_joined_in_order(made_outcomes, planned):
+    parts = [
+        {"data": "cifar10", "architecture": [name], "seeds": list(seeds), "coefficient": [0.0, 0.1], "layers": "first",
+         "horizon": 20} for name, seeds in (("[32]", range(5, 11)), ("[64]", range(5)))
+    ]  # fmt: skip
+    planned(CNN, *parts)
+    rows = [
+        {"data": "cifar10", "architecture": part["architecture"][0], "seed": seed, "coefficient": c, "layers": "first"}
+        | {"test_accuracy": 0.5 + seed / 100 + (c > 0) * (0.02 + seed * 1e-4)}
+        for part in parts
+        for seed in part["seeds"]
+        for c in (0.0, 0.1)
+    ]
+    made_outcomes(CNN, outcomes(CNN, rows).assign(horizon=20))
+    test = test_of(CNN, data="cifar10", measure="test_accuracy", claimed={"above": 0}, by=["architecture"],
+                   pool=["architecture", "coefficient"], where={"layers": "first"})  # fmt: skip
+    found = test.decide(Store("nowhere"))
+    assert found.status == "holds" and found.note.startswith("5 seeds")
+    assert found.effect == pytest.approx(0.02 + (np.arange(5, 10).mean() + 2) / 2 * 1e-4)
+    assert found.over_paper == "undecided"
+
+
+def stops(base: int, guided: int, late=(), seeds=range(3, 10), horizon=50) -> pd.DataFrame:
+    """Stopping epochs that vary a little; `late` says which groups had not stopped at the horizon."""
+    table = runs(lambda d, c: 0.0, seeds=seeds)
+    table["stopping_epoch"] = np.where(table.coefficient == 0, base, guided) - table.seed % 2
+    table["censored"] = np.where(table.coefficient == 0, "base" in late, "guided" in late)
+    return table.assign(horizon=horizon)
+
+
+@pytest.mark.parametrize(
+    ("late", "threshold", "verdict"),
+    [
+        (set(), 0.25, "fails"),  # 15 / 50, both stopped
+        ({"base"}, 0.25, "undecided"),  # the unguided run goes on: 0.3 is only an upper bound
+        ({"base"}, 0.5, "holds"),  # an upper bound below the threshold decides
+        ({"guided"}, 0.25, "fails"),  # a lower bound above it decides as well
+        ({"guided"}, 0.5, "undecided"),
+        ({"base", "guided"}, 0.5, "undecided"),
+    ],
+)
+def test_runs_that_had_not_stopped_give_bounds(made_outcomes, planned, late, threshold, verdict):
+    planned(AUTOENCODER, mnist())
+    made_outcomes(AUTOENCODER, stops(50, 15, late))
+    found = test_of(measure="stopping_epoch", statistic="ratio", claimed={"below": threshold}).decide(Store("nowhere"))
+    assert found.status == verdict and ("bound" in found.note) == bool(late)
+
+
+def test_two_horizons_pair_and_the_longer_one_tells_the_stop(made_outcomes, planned):
+    planned(AUTOENCODER, mnist(coefficients=LAMBDAS[1:]), mnist(coefficients=[0.0], horizon=200))
+    table = stops(120, 12)
+    table.loc[table.coefficient == 0, "horizon"] = 200
+    made_outcomes(AUTOENCODER, table)
+    found = test_of(measure="stopping_epoch", statistic="ratio", claimed={"below": 0.25}).decide(Store("nowhere"))
+    assert found.status == "holds" and found.effect == pytest.approx(0.1, abs=0.01)
+
+
+def test_equal_stops_decide_from_five_seeds_on(made_outcomes, planned):
+    for seeds, verdict in ((range(3, 8), "holds"), (range(3, 7), "undecided")):
+        planned(AUTOENCODER, mnist(seeds=seeds))
+        made_outcomes(
+            AUTOENCODER, stops(40, 8, seeds=seeds).assign(stopping_epoch=lambda t: np.where(t.coefficient, 8, 40))
+        )
+        test = test_of(measure="stopping_epoch", statistic="ratio", claimed={"below": 0.25})
+        assert test.decide(Store("nowhere")).status == verdict
+
+
+def test_a_diverged_run_supports_nothing(made_outcomes, planned):
+    planned(AUTOENCODER, mnist())
+    table = runs(lambda d, c: -0.005)
+    table["diverged"] = (table.coefficient == 10.0) & (table.seed == 4)
+    made_outcomes(AUTOENCODER, table)
+    found = test_of(claimed={"below": 0}).decide(Store("nowhere"))
+    assert found.status == "undecided" and "1 pairs diverged" in found.note
+
+
+def test_another_reading_stands_beside_the_verdict(made_outcomes, planned):
+    planned(AUTOENCODER, mnist())
+    table = runs(lambda d, c: -0.005)
+    made_outcomes(AUTOENCODER, table.assign(test_mse=0.03 - table.best_test_mse))
+    found = test_of(claimed={"below": 0}, beside={"at the stop": {"measure": "test_mse"}}).decide(Store("nowhere"))
+    [beside] = found.beside
+    assert (found.status, beside.reading, beside.status) == ("holds", "at the stop", "fails")
+    assert beside.effect == pytest.approx(-found.effect)
+
+
+# --- Other kinds ------------------------------------------------------------------------------------
+
+
+def test_a_level_lies_within_its_bounds_or_does_not(made_outcomes, planned):
+    planned(AUTOENCODER, mnist())
+    made_outcomes(AUTOENCODER, runs(lambda d, c: 0.0, noise=1e-5))
+    for bounds, verdict in (((0.009, 0.012), "holds"), ((0.0, 0.01), "fails"), ((0.0105, 0.02), "undecided")):
+        test = test_of(
+            kind="level", coefficients=[0.0, 0.1], claimed=dict(zip(("above", "below"), bounds, strict=True))
+        )
+        assert test.decide(Store("nowhere")).status == verdict
+
+
+def curve(shape: str):
+    """log MSE over the seven λ, from 0 to 1."""
+    place = {c: k / 6 for k, c in enumerate(LAMBDAS)}
+    return {
+        "two groups": lambda c: float(c >= 0.01) * 0.9 + place[c] * 0.1,
+        "groups elsewhere": lambda c: float(c >= 0.001) * 0.9 + place[c] * 0.1,
+        "even steps": lambda c: place[c],
+        "a slow turn": lambda c: 1 / (1 + np.exp(-(place[c] * 6 - 2.5))),
+    }[shape]
+
+
+@pytest.mark.parametrize(
+    ("shape", "verdict"),
+    [("two groups", "holds"), ("groups elsewhere", "fails"), ("even steps", "fails"), ("a slow turn", "fails")],
+)
+def test_two_groups_are_told_from_a_continuum_and_from_groups_elsewhere(made_outcomes, planned, shape, verdict):
+    planned(AUTOENCODER, mnist())
+    table = runs(lambda d, c: 0.0, noise=0.0)
+    noise = np.random.default_rng(3).normal(0, 0.03, len(table))
+    table["best_test_mse"] = 0.003 * np.exp(table.coefficient.map(curve(shape)) + noise)
+    made_outcomes(AUTOENCODER, table)
+    test = test_of(kind="step", step=[0.001, 0.01], claimed={"above": 0.5})
+    assert test.decide(Store("nowhere")).status == verdict
+
+
+def test_a_grid_of_t_tests_agrees_where_ours_says_the_same(made_outcomes, planned):
+    theirs = paper.sign_grid("mnist", "mse")[1]
+    rank = {c: (theirs.loc[c] == "+").sum() for c in LAMBDAS}  # MSE grows with the columns that a row is above
+    arguments = {"kind": "signs", "paper_measure": "mse", "margin": 0.1, "claimed": {"above": 0.9}}
+
+    def decide(table, seeds=range(3, 10), **more):
+        planned(AUTOENCODER, mnist(seeds=seeds))
+        made_outcomes(AUTOENCODER, table)
+        return test_of(**arguments | more).decide(Store("nowhere"))
+
+    alike = runs(lambda d, c: 0.0, noise=0.0)
+    jitter = np.random.default_rng(5).normal(1, 0.01, len(alike))
+    alike["best_test_mse"] = (0.01 + alike.coefficient.map(rank) * 0.005) * jitter
+    assert decide(alike).status == "holds" and decide(alike).effect == 1
+    # Blanks of ours that noise leaves agree with nothing.
+    noisy = alike.assign(best_test_mse=0.01 * np.exp(np.random.default_rng(6).normal(0, 1, len(alike))))
+    assert decide(noisy).status == "undecided" and decide(noisy).effect < 0.2 and decide(noisy).interval[1] > 0.8
+    # No difference anywhere: only their blanks agree.
+    flat = alike.assign(best_test_mse=0.01 * jitter)
+    assert decide(flat).status == "fails" and decide(flat).effect == pytest.approx(
+        (theirs == ".").to_numpy()[~np.eye(7, dtype=bool)].mean()
+    )
+    assert decide(alike, signs_alone=True, quantifier=0.85).status == "holds"
+    assert decide(flat, signs_alone=True, quantifier=0.85).status == "fails"
+
+
+def test_small_intervals_are_counted_by_dimension(made_outcomes, planned):
+    planned(AUTOENCODER, mnist(PAPER_LATENTS))
+    test = test_of(kind="spread", claimed={"below": 0.1})
+    for noise, verdict in ((2e-4, "holds"), (0.01, "fails")):
+        made_outcomes(AUTOENCODER, runs(lambda d, c: 0.0, PAPER_LATENTS, noise=noise))
+        assert test.decide(Store("nowhere")).status == verdict
+    # Seven λ of one dimension are one case.
+    table = runs(lambda d, c: 0.0, PAPER_LATENTS, noise=2e-4)
+    table.loc[table.latent == 20, "best_test_mse"] *= np.where(table.seed[table.latent == 20] % 2, 3, 1)
+    made_outcomes(AUTOENCODER, table)
+    assert test.decide(Store("nowhere")).status == "holds"
+
+
+def test_fewer_dimensions_compares_with_the_next_larger_unguided_network(made_outcomes, planned):
+    planned(AUTOENCODER, mnist((20, 60, 100)))
+    test = test_of(kind="fewer_dimensions", claimed={"below": 0}, quantifier="any")
+    for gain, verdict in ((0.0, "fails"), (-0.006, "holds")):
+        table = runs(lambda d, c: gain * (c == 0.1) * (d == 60), (20, 60, 100), noise=1e-4)  # noqa: B023
+        table["best_test_mse"] -= table.latent / 40 * 0.002
+        made_outcomes(AUTOENCODER, table)
+        assert test.decide(Store("nowhere")).status == verdict
+
+
+@pytest.mark.parametrize(
+    ("hard", "easy", "verdict"),
+    [(0.02, 0.0, "holds"), (0.02, 0.02, "undecided"), (-0.02, -0.04, "partly"), (-0.02, 0.0, "fails")],
+)
+def test_a_need_for_dimension_is_a_gain_on_hard_images_that_easy_ones_do_not_have(
+    made_outcomes, planned, hard, easy, verdict
+):
+    shared_fields = {"layers": "first", "coefficient": [0.0, 0.1], "horizon": 20, "architecture": ["[32]", "[64]"]}
+    planned(CNN, *({"data": data, "seeds": list(range(5, 10))} | shared_fields for data in ("cifar10", "mnist")))
+    rng = np.random.default_rng(2)
+    rows = [
+        {"data": data, "architecture": architecture, "seed": seed, "coefficient": c, "layers": "first"}
+        | {"test_accuracy": 0.5 + seed / 10 + (c > 0) * gain + rng.normal(0, 1e-3)}
+        for data, gain in (("cifar10", hard), ("mnist", easy))
+        for architecture in ("[32]", "[64]")
+        for seed in range(5, 10)
+        for c in (0.0, 0.1)
+    ]
+    made_outcomes(CNN, outcomes(CNN, rows).assign(horizon=20))
+    test = test_of(CNN, kind="need_for_dimension", data="cifar10", easy="mnist", measure="test_accuracy",
+                   claimed={"above": 0}, by=["architecture"], where={"layers": "first"})  # fmt: skip
+    assert test.decide(Store("nowhere")).status == verdict
+
+
+def test_printed_effects_of_the_ledger_are_those_of_the_tables():
+    printed = {claim.id: getattr(claim.test, "printed", None) for claim in load_claims(ROOT / "claims.yml")}
+    one, three = paper.table_1(), paper.table_3().set_index("coefficient")
+    gains, iou = three.accuracy.drop(0.0) - three.accuracy[0.0], three.iou.drop(0.0) - three.iou[0.0]
+    expected = {
+        "cnn-all-increase": one.gain_validation.mean(), "better-generalisation": one.gain_validation.mean(),
+        "unet-accuracy-seeds": gains.mean(), "unet-iou-seeds": iou.mean(), "unet-masks": iou[1e-3],
+        "unet-large-lambda": three.epochs[10.0] / three.epochs[0.0],
+        "unet-small-lambda-seeds": three.epochs[1e-4] / three.epochs[0.0],
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert printed[name] == pytest.approx(value, abs=5e-5), name
+
+
+def test_power_of_the_t_test_is_what_a_library_says():
+    """The whole decision on one cell finds an effect as often as the t-test's power says."""
+    values = np.random.default_rng(7).normal(1.0, 1.0, (20_000, 1, 8))
+    found = made(values)
+    often = (decided(found.supported(Region(above=0.0)), found.refuted(Region(above=0.0)), "all") == "holds").mean()
+    assert often == pytest.approx(tt_solve_power(1.0, nobs=8, alpha=0.05, alternative="larger"), abs=0.01)
+    assert replace(found, silent=np.ones((20_000, 1), bool)).p(0, "above").min() == 1
