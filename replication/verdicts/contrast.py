@@ -134,6 +134,7 @@ class Contrast(Test):
         """The outcomes that the plan's runs gave, and those of the seeds that had been seen before it."""
         table = self.of.default(deciding(self.of, Store(store.root, self.horizon), self.data), **self.where)
         made = pd.concat([run.rows(table, self.horizon) for run in self.planned])
+        made = made[made.coefficient.isin({key[-1] for key in self.asked()})]
         seeds = table.seed.isin(made.seed)
         # One unguided network serves every cell beside which it stands, whichever run made it.
         return table[table.index.isin(made.index) | (seeds & (table.coefficient == 0))], table[~seeds]

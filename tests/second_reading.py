@@ -1,0 +1,615 @@
+"""The empirical claims read a second time: from the Parquet files to effects and intervals, with pandas and scipy.
+
+Written from the words of `claims.yml`, `plan.yml` and the paper's tables in the ledger; nothing of the project is
+imported. Where this and the ledger differ, one of them is wrong.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import permutations, product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import yaml
+from scipy import optimize, stats
+
+ROOT = Path(__file__).parents[1]
+LAMBDAS = [0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0]
+LARGE, WIDE, STRONG = [100, 140, 180, 220, 260], [60, 100, 140, 180, 220, 260], LAMBDAS[3:]
+# What an unguided network has no say in, and what the experiments leave as it is unless a claim says otherwise.
+GUIDANCE = {"form", "eps", "layers"}
+USUAL = {
+    "autoencoder": {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3},
+    "cnn": {
+        "batch": 32,
+        "rate": 1e-3,
+        "padding": "valid",
+        "init": "glorot",
+        "slope": 0.3,
+        "form": "reciprocal",
+        "eps": 1e-3,
+    },
+    "imagenette": {
+        "batch": 32,
+        "rate": 0.01,
+        "momentum": 0.0,
+        "precision": "bfloat16",
+        "image": 64,
+        "width": 0.25,
+        "form": "reciprocal",
+        "eps": 1e-3,
+    },
+    "unet": {
+        "batch": 8,
+        "rate": 1e-3,
+        "precision": "bfloat16",
+        "image": 96,
+        "channels": 16,
+        "form": "reciprocal",
+        "eps": 1e-3,
+    },
+}
+
+
+# --- Records ----------------------------------------------------------------------------------------
+
+
+@lru_cache
+def records(experiment: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trials and curves of an experiment."""
+    trials, curves = [], []
+    for path in sorted((ROOT / "results" / experiment).glob("*.parquet")):
+        table = pq.read_table(path)
+        described = json.loads(pq.read_metadata(path).metadata[b"entropy_lib"])
+        trials += [{**t["config"], **t, "file": path.stem} for t in described["trials"]]
+        curves.append(table.to_pandas())
+    return pd.DataFrame(trials), pd.concat(curves)
+
+
+def stop(values: np.ndarray, patience: int, tolerance: float = 0.0) -> tuple[int, int, bool]:
+    """Epochs of the stop and of the best value so far, counted from 1, and whether the run ended before it stopped."""
+    best, at = math.inf, 0
+    for epoch in range(1, len(values) + 1):
+        if values[epoch - 1] < best - tolerance:
+            best, at = values[epoch - 1], epoch
+        elif epoch - at == patience:
+            return epoch, at, False
+    return len(values), at, True
+
+
+def autoencoders(until: int | None) -> pd.DataFrame:
+    trials, curves = records("autoencoder")
+    rows = {}
+    for trial, curve in curves.groupby("trial"):
+        curve = curve.sort_values("epoch")
+        curve = curve[curve.epoch <= (until or math.inf)]
+        watched, test = curve.validation_mse.to_numpy()[1:], curve.test_mse.to_numpy()
+        row = {"curve": test, "length": len(test) - 1, "diverged": not np.isfinite(curve.validation_mse).all()}
+        for name, tolerance in (("", 0.0), (" 1e-4", 1e-4), (" 1e-3", 1e-3)):
+            row["stop" + name], best, row["late" + name] = stop(watched, 7, tolerance)
+            if not name:
+                row |= {"minimum": test[best], "at stop": test[row["stop"]]}
+        rows[trial] = row
+    return trials.set_index("trial").join(pd.DataFrame.from_dict(rows, orient="index"))
+
+
+def classifiers() -> pd.DataFrame:
+    trials, curves = records("cnn")
+    last = curves.sort_values("epoch").groupby("trial").tail(1).set_index("trial")
+    return trials.set_index("trial").join(last[["test_accuracy", "train_accuracy"]]).assign(diverged=False)
+
+
+def large() -> pd.DataFrame:
+    trials, curves = records("imagenette")
+    rows = {}
+    for trial, curve in curves.groupby("trial"):
+        curve = curve.set_index("epoch").sort_index()
+        best = curve.validation_accuracy[1:].idxmax()
+        diverged = not np.isfinite(curve.train_loss).all()
+        rows[trial] = {"accuracy": curve.test_accuracy[best], "best epoch": best, "diverged": diverged}
+    return trials.set_index("trial").join(pd.DataFrame.from_dict(rows, orient="index"))
+
+
+def unets() -> pd.DataFrame:
+    trials, curves = records("unet")
+    rows = {}
+    for trial, curve in curves.groupby("trial"):
+        curve = curve.set_index("epoch").sort_index()
+        at, _, late = stop(curve.validation_loss.to_numpy()[1:], 10, 0.01)
+        mean = curve[["test_accuracy", "test_iou"]].loc[21:30].mean()
+        row = {
+            "stop": at,
+            "late": late,
+            "accuracy": mean.iloc[0],
+            "iou": mean.iloc[1],
+            "iou at stop": curve.test_iou[at],
+        }
+        rows[trial] = row | {
+            "accuracy at stop": curve.test_accuracy[at],
+            "diverged": not np.isfinite(curve.train_loss).all(),
+        }
+    return trials.set_index("trial").join(pd.DataFrame.from_dict(rows, orient="index"))
+
+
+# --- Cells and seeds of the plan --------------------------------------------------------------------
+
+
+@dataclass
+class Reading:
+    """One claim in the second reading; `value` names a column, `ratio` says how two are compared."""
+
+    table: str
+    value: str
+    data: str
+    runs: list[str]
+    by: list[str] = field(default_factory=lambda: ["latent"])
+    lambdas: list[float] = field(default_factory=lambda: LAMBDAS[1:])
+    where: dict = field(default_factory=dict)
+    ratio: bool = False
+    best: str = ""  # of all cells the "least" or the "greatest" effect
+    until: int | None = None
+    kind: str = "guided against unguided"
+    epochs: bool = False
+    pooled: tuple[str, ...] = ()  # over what the mean is taken before anything else
+
+
+GRID = ["2", "5", "10"]
+ALL = ("architecture", "layers", "coefficient")
+
+
+def mnist(value: str, runs: list[str] | None = None, **more) -> Reading:
+    until = None if value == "stop" else 50
+    return Reading("autoencoder", value, "mnist", runs or GRID, until=until, epochs=value == "stop", **more)
+
+
+def cifar(value: str, **more) -> Reading:
+    return Reading("autoencoder", value, "cifar10", ["12, autoencoder"], epochs=value == "stop", **more)
+
+
+CNN_BY = {"by": ["architecture"], "where": {"layers": "first"}}
+FED = {"by": ["layers"], "where": {"layers": ["19,24,29,34,39"]}}
+OTHER = {"by": ["layers"], "where": {"layers": ["2", "2,3", "3,7,11,15", "3,7,11,15,19,24,29,34,39"]}}
+SIDES = {"by": ["architecture", "layers"], "lambdas": [1e-3]}
+FIRST, SECOND, RUN_1 = [1e-4, 1e-3], [0.01, 1.0], [1e-3, 1.0, 10.0]
+READINGS = {
+    "ae-four-times-faster": mnist("stop", ratio=True, best="least"),
+    "ae-within-hundredth": mnist("minimum"),
+    "ae-often-lower-mse": mnist("minimum"),
+    "ae-bifurcation": mnist("minimum", where={"latent": LARGE}, kind="step"),
+    "ae-low-group": mnist("minimum", where={"latent": LARGE}, lambdas=LAMBDAS[:3], kind="level"),
+    "ae-high-group": mnist("minimum", where={"latent": LARGE}, lambdas=STRONG, kind="level"),
+    "ae-small-intervals": mnist("minimum", lambdas=LAMBDAS, kind="spread"),
+    "ae-fig-3b": mnist("minimum", ["5"], where={"latent": [60, 100]}, kind="grid mse 0.1"),
+    "ae-similar-patterns": mnist("minimum", kind="signs mse 0.1"),
+    "ae-order-of-thousandth": mnist("minimum"),
+    "ae-over-forty": mnist("stop", ["5"], where={"latent": LARGE}, lambdas=[0.0], kind="level"),
+    "ae-eight-to-ten": mnist("stop", where={"latent": LARGE}, kind="level"),
+    "ae-eighty-percent": mnist("stop", ratio=True, where={"latent": LARGE}),
+    "ae-much-lower-epochs": mnist("stop", ratio=True, where={"latent": LARGE[1:]}),
+    "ae-fewer-epochs": mnist("stop", ratio=True, where={"latent": WIDE}),
+    "ae-order-of-hundredth": mnist("minimum"),
+    "ae-fig-4b": mnist("stop", ["2", "5"], where={"latent": [180]}, kind="grid stop 0.05"),
+    "ae-marginally-higher": mnist("minimum", ratio=True, lambdas=STRONG),
+    "ae-minima-more-quickly": mnist("quality", ratio=True, where={"latent": WIDE}),
+    "ae-cifar-bifurcation": cifar("minimum", where={"latent": WIDE}, kind="step"),
+    "ae-cifar-marginally-higher": cifar("minimum", ratio=True, lambdas=STRONG, where={"latent": WIDE}),
+    "ae-fig-5b": cifar("minimum", where={"latent": [60, 100]}, kind="grid cifar-mse 0.1"),
+    "ae-cifar-stopping": cifar("stop", ratio=True, lambdas=STRONG, where={"latent": WIDE}),
+    "ae-fig-6b": cifar("stop", where={"latent": [60, 100]}, kind="grid stop 0.05"),
+    "rich-representations": mnist("minimum", best="least", kind="next larger"),
+    "equally-good-minima": mnist("minimum", ratio=True),
+    "cnn-all-increase": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
+    "cnn-train-seeds": Reading("cnn", "train_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
+    "cnn-all-layers": Reading("cnn", "test_accuracy", "cifar10", ["13"], by=["architecture"], where={"layers": "all"}),
+    "cnn-mnist": Reading("cnn", "test_accuracy", "mnist", ["12, cnn"], **CNN_BY),
+    "need-for-dimension": Reading(
+        "cnn",
+        "test_accuracy",
+        "cifar10",
+        ["4", "6", "12, cnn"],
+        ["architecture"],
+        FIRST,
+        {"layers": "first", "architecture": ["[32]", "[32, 32, 32]"]},
+        kind="need",
+    ),
+    "flow-hypothesis": Reading(
+        "cnn",
+        "test_accuracy",
+        "cifar10",
+        ["8"],
+        ["architecture"],
+        [-c for c in LAMBDAS[1:]],
+        {"layers": "last"},
+        pooled=("coefficient",),
+    ),
+    "imagenette-improves": Reading("imagenette", "accuracy", "imagenette", ["7"], **SIDES),
+    "imagenette-first-layer-seeds": Reading(
+        "imagenette",
+        "accuracy",
+        "imagenette",
+        ["7"],
+        **SIDES,
+        where={"architecture": "vgg16", "layers": ["[1]", "[1,2]"]},
+        kind="placements",
+    ),
+    "imagenette-two-to-three-seeds": Reading("imagenette", "accuracy", "imagenette", ["7"], **SIDES, pooled=ALL),
+    "large-models-convergence": Reading(
+        "imagenette", "best epoch", "imagenette", ["7"], **SIDES, ratio=True, epochs=True, pooled=ALL
+    ),
+    "unet-accuracy-seeds": Reading("unet", "accuracy", "coco", ["1"], lambdas=RUN_1, **FED),
+    "unet-equivalent-accuracy": Reading("unet", "accuracy", "coco", ["1"], lambdas=RUN_1, **FED),
+    "unet-iou-seeds": Reading("unet", "iou", "coco", ["1"], lambdas=RUN_1, **FED),
+    "unet-ten-percent-seeds": Reading(
+        "unet", "stop", "coco", ["1"], lambdas=RUN_1, **FED, ratio=True, best="least", epochs=True
+    ),
+    "unet-thirty-percent-longer": Reading(
+        "unet", "stop", "coco", ["3"], lambdas=SECOND, **OTHER, ratio=True, epochs=True, pooled=ALL
+    ),
+    "unet-other-placements": Reading(
+        "unet", "accuracy", "coco", ["3"], lambdas=SECOND, **OTHER, pooled=("coefficient",)
+    ),
+    "unet-small-lambda-seeds": Reading(
+        "unet", "stop", "coco", ["12, unet"], lambdas=[1e-4], **FED, ratio=True, epochs=True
+    ),
+    "unet-large-lambda": Reading("unet", "stop", "coco", ["1"], lambdas=[10.0], **FED, ratio=True, epochs=True),
+    "unet-masks": Reading("unet", "iou", "coco", ["1"], lambdas=[1e-3], **FED),
+    "better-generalisation": Reading(
+        "cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY, pooled=ALL
+    ),
+}
+
+
+Cells = dict[tuple, dict[int, float]]
+
+
+def planned(reading: Reading, data: str) -> Cells:
+    """By cell, as the plan has them, the seeds, each with the epochs that it has to run."""
+    cells: Cells = {}
+    for run in yaml.safe_load((ROOT / "plan.yml").read_text(encoding="utf-8")):
+        for part in run["parts"] if str(run["run"]) in reading.runs else ():
+            told = {name: USUAL[reading.table][name] for name in ("form", "eps")} | part
+            values = {name: value if isinstance(value, list) else [value] for name, value in told.items()}
+            for name, wanted in ({"form": USUAL[reading.table]["form"], "eps": 1e-3} | reading.where).items():
+                if name in values and not (name in GUIDANCE and reading.lambdas == [0.0]):
+                    values[name] = [v for v in values[name] if v in (wanted if isinstance(wanted, list) else [wanted])]
+            if part["data"] == data and all(values.values()):
+                for key in product(*(values[name] for name in reading.by), values["coefficient"]):
+                    if key[-1] in reading.lambdas:
+                        horizon = min(part["horizon"], reading.until or math.inf)
+                        known = cells.setdefault(key, {})
+                        known |= {seed: min(horizon, known.get(seed, math.inf)) for seed in part["seeds"]}
+    return cells
+
+
+# --- Effects by seed --------------------------------------------------------------------------------
+
+ROUND = 1 / math.sqrt(12)
+
+
+def compare(guided: pd.Series, free: pd.Series, reading: Reading) -> pd.DataFrame:
+    """Effects by seed and what rounding alone would spread them."""
+    both = pd.concat([guided, free], axis=1, keys=["guided", "free"], join="inner").sort_index().astype(float)
+    unit = ROUND if reading.epochs or reading.value == "quality" else 0.0
+    if reading.ratio:
+        effect = np.log(both.guided / both.free)
+        return pd.DataFrame({"effect": effect, "rounding": unit * np.hypot(1 / both.guided, 1 / both.free)})
+    return pd.DataFrame({"effect": both.guided - both.free, "rounding": unit * math.sqrt(2)})
+
+
+def at(table: pd.DataFrame, names: list[str], key: tuple, seeds: dict[int, float] | set[int] | None) -> pd.DataFrame:
+    """The networks of a cell, the longest run of each; unguided ones whatever they say of guidance."""
+    kept = table.coefficient == key[-1]
+    for name, value in zip(names, key, strict=False):
+        kept &= (table[name] == value) if not (key[-1] == 0 and name in GUIDANCE) else True
+    if seeds is not None:
+        kept &= table.seed.isin(seeds)
+    if isinstance(seeds, dict):
+        kept &= table.horizon >= table.seed.map(seeds).fillna(math.inf)
+    return table[kept].sort_values("horizon").drop_duplicates("seed", keep="last").set_index("seed")
+
+
+def quality(guided: pd.DataFrame, free: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Epochs to the unguided error of epoch 5, both networks', and whether the guided one never got there."""
+    target = free.curve.map(lambda c: c[5])
+
+    def first(row: pd.Series) -> int:
+        reached = np.flatnonzero(row.curve <= target[row.name])
+        return int(reached[0]) if len(reached) else len(row.curve)
+
+    common = guided.index.intersection(free.index)
+    ours, theirs = (pd.Series({seed: first(each.loc[seed]) for seed in common}, dtype=float) for each in (guided, free))
+    return ours, theirs, ours > guided.loc[common].length
+
+
+def cells_of(reading: Reading, table: pd.DataFrame, cells: Cells, planned: bool) -> list[dict]:
+    found = []
+    sizes = sorted({key[0] for key in cells})
+    for key, seeds in cells.items():
+        guided = at(table, reading.by, key, seeds if planned else None)
+        base = (*key[:-1], 0.0)
+        if reading.kind == "next larger":
+            if key[0] == sizes[-1]:
+                continue
+            base = (sizes[sizes.index(key[0]) + 1], 0.0)
+        if reading.kind == "placements":
+            if key[1] != "[1]":
+                continue
+            base = (key[0], "[1,2]", key[-1])
+        free = at(table, reading.by, base, set(seeds) if planned else None)
+        if reading.kind == "level":
+            effects = pd.DataFrame(
+                {"effect": guided[reading.value].astype(float), "rounding": ROUND if reading.epochs else 0.0}
+            )
+            effects = effects.sort_index()
+            late = {"below": False, "above": bool(reading.epochs and guided.late.any())}
+            diverged = guided.diverged.any()
+        elif reading.value == "quality":
+            ours, theirs, never = quality(guided, free)
+            effects, late = compare(ours, theirs, reading), {"below": False, "above": bool(never.any())}
+            diverged = False
+        else:
+            effects = compare(guided[reading.value], free[reading.value], reading)
+            seen = effects.index
+            late = {"below": False, "above": False}
+            if reading.value == "stop":
+                late = {"below": bool(free.late[seen].any()), "above": bool(guided.late[seen].any())}
+            diverged = guided.diverged[seen].any() or free.diverged[seen].any()
+        ready = planned and len(effects) == len(seeds) >= 5 and not diverged
+        found.append({"key": key, "effects": effects, "late": late, "ready": ready})
+    return found
+
+
+def averaged(cells: list[dict]) -> pd.DataFrame:
+    """Seed by seed over cells; where they share no seed, in the order of their seeds."""
+    frames = [cell["effects"] for cell in cells]
+    common = set.intersection(*(set(frame.index) for frame in frames))
+    if common:
+        frames = [frame.loc[sorted(common)] for frame in frames]
+    else:
+        shortest = min(map(len, frames))
+        frames = [frame.iloc[:shortest].reset_index(drop=True) for frame in frames]
+    effect = sum(frame.effect for frame in frames) / len(frames)
+    rounding = sum(frame.rounding**2 for frame in frames) ** 0.5 / len(frames)
+    return pd.DataFrame({"effect": effect, "rounding": rounding})
+
+
+def interval(effects: pd.DataFrame, level: float = 0.95) -> tuple[float, float, float]:
+    n, mean = len(effects), effects.effect.mean()
+    if n < 2:
+        return mean, -math.inf, math.inf
+    spread = max(effects.effect.std(), math.sqrt((effects.rounding**2).mean()))
+    half = stats.t.ppf(0.5 + level / 2, n - 1) * spread / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def size(reading: Reading, cells: list[dict]) -> tuple[float, float, float]:
+    chosen = [cell for cell in cells if cell["ready"]] or [cell for cell in cells if len(cell["effects"])]
+    late = {side: any(cell["late"][side] for cell in chosen) for side in ("below", "above")}
+    if reading.best:
+        best = min(chosen, key=lambda cell: cell["effects"].effect.mean())
+        late = best["late"]
+        found = interval(best["effects"], 1 - 0.05 / len(chosen))
+    else:
+        found = interval(averaged(chosen))
+    mean, low, high = found
+    low, high = (-math.inf if late["below"] else low), (math.inf if late["above"] else high)
+    return tuple(math.exp(v) for v in (mean, low, high)) if reading.ratio else (mean, low, high)
+
+
+def evidence(reading: Reading, data: str | None = None) -> tuple[pd.DataFrame, Cells]:
+    """The networks with the usual settings, and the cells of the plan with their seeds."""
+    data = data or reading.data
+    table = {"autoencoder": lambda: autoencoders(reading.until), "cnn": classifiers, "imagenette": large, "unet": unets}
+    rows = table[reading.table]()
+    kept = rows.data == data
+    for name, value in USUAL[reading.table].items():
+        kept &= (rows[name] == value) | ((rows.coefficient == 0) & (name in GUIDANCE))
+    if "layers" in reading.where:
+        wanted = reading.where["layers"]
+        kept &= rows.layers.isin(wanted if isinstance(wanted, list) else [wanted]) | (rows.coefficient == 0)
+    return rows[kept], planned(reading, data)
+
+
+def made(reading: Reading, rows: pd.DataFrame, cells: Cells) -> set[int]:
+    """The seeds of the plan of which some guided network of the claim is there."""
+    found = (at(rows, reading.by, key, seeds).index for key, seeds in cells.items())
+    return {seed for index in found for seed in index}
+
+
+# --- Claims that are read in another way ------------------------------------------------------------
+
+SIGNS = {
+    "mse": ".------ +.----- ++.---- +++.... +++.... +++.... +++....",
+    "stop": ".++++++ -.+++++ --.++++ ---.... ---.... ---.... ---....",
+    "cifar-mse": "...---- ...---- ...---- +++.... +++.... +++.... +++....",
+}
+
+
+def grid(reading: Reading, rows: pd.DataFrame, asked: dict) -> tuple[float, float, float]:
+    """The share of a printed grid's cells in which ours say the same, at least and at most."""
+    words, which, margin = reading.kind.split()
+    printed = SIGNS[which].split()
+    agree = unknown = total = 0
+    for latent in dict.fromkeys(key[0] for key in asked):
+        seeds = set(next(seeds for key, seeds in reversed(asked.items()) if key[0] == latent))
+        groups = {c: at(rows, ["latent"], (latent, c), seeds) for c in LAMBDAS}
+        for (i, a), (j, b) in permutations(enumerate(LAMBDAS), 2):
+            theirs = printed[i][j]
+            if words == "signs" and theirs == ".":
+                continue
+            total += 1
+            ratio = compare(
+                groups[a][reading.value], groups[b][reading.value], Reading(**vars(reading) | {"ratio": True})
+            )
+            late = [bool(groups[c].late[ratio.index].any()) if reading.value == "stop" else False for c in (a, b)]
+            if len(ratio) < 5 or all(late):
+                unknown += 1
+                continue
+            mean, low, high = interval(ratio, 0.99)
+            _, low90, high90 = interval(ratio, 0.9)
+            says = set()
+            if low > 0 and not late[1]:
+                says.add("+")
+            if high < 0 and not late[0]:
+                says.add("-")
+            if not any(late) and -math.log1p(float(margin)) < low90 and high90 < math.log1p(float(margin)):
+                says.add(".")
+            agree, unknown = agree + (theirs in says), unknown + (not says)
+    if unknown == total:
+        return (math.nan,) * 3
+    return agree / total, agree / total, (agree + unknown) / total
+
+
+def steps(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> list[dict]:
+    """The share of the range of log MSE between λ = 0.001 and 0.01, by dimension and seed."""
+    cells = []
+    for latent in dict.fromkeys(key[0] for key in asked):
+        seeds = set().union(*(s for key, s in asked.items() if key[0] == latent)) if planned else None
+        values = {c: at(rows, ["latent"], (latent, c), seeds)[reading.value].astype(float) for c in LAMBDAS}
+        logs = np.log(pd.DataFrame(values)).dropna()
+        share = (logs[0.01] - logs[0.001]) / (logs.max(axis=1) - logs.min(axis=1))
+        whole = {key[1] for key in asked if key[0] == latent} >= set(LAMBDAS[1:])
+        ready = planned and whole and len(share) == len(seeds or ())
+        effects = pd.DataFrame({"effect": share, "rounding": 0.0})
+        cells.append({"key": (latent,), "effects": effects, "late": {"below": False, "above": False}, "ready": ready})
+    return cells
+
+
+def spread(reading: Reading, rows: pd.DataFrame, asked: dict) -> tuple[float, float, float]:
+    width, by_latent = stats.t.ppf(0.975, 9) / math.sqrt(10), {}
+    for key, seeds in asked.items():
+        values = at(rows, ["latent"], key, seeds)[reading.value].astype(float)
+        if len(values) == len(seeds):
+            by_latent.setdefault(key[0], []).append(width * values.std() / values.mean())
+    if len(by_latent) < len({key[0] for key in asked}):
+        return math.nan, math.nan, math.nan
+    return float(np.median([np.median(each) for each in by_latent.values()])), math.nan, math.nan
+
+
+def need(reading: Reading) -> tuple[float, float, float]:
+    """The mean of two effects: the gain on hard images, and that gain minus the gain on easy ones."""
+    gains = []
+    for data in ("cifar10", "mnist"):
+        rows, asked = evidence(reading, data)
+        cells = cells_of(reading, rows, asked, True)
+        if not cells or min(len(cell["effects"]) for cell in cells) == 0:
+            return math.nan, math.nan, math.nan
+        gains.append(averaged(cells).effect.reset_index(drop=True))
+    hard, easy = gains
+    effects = pd.DataFrame({"effect": (hard + (hard - easy)) / 2, "rounding": 0.0}).dropna()
+    return interval(effects)
+
+
+def read(name: str) -> tuple[float, float, float]:
+    """Effect and interval: of the plan's seeds, or of earlier ones while there is no pair of them."""
+    reading = READINGS[name]
+    if reading.kind == "need":
+        return need(reading)
+    rows, asked = evidence(reading)
+    if reading.kind.startswith(("grid", "signs")):
+        return grid(reading, rows, asked)
+    if reading.kind == "spread":
+        return spread(reading, rows, asked)
+    cells = grouped(reading, effects_of(reading, rows, asked, True))
+    if not any(len(cell["effects"]) for cell in cells):
+        old = rows[~rows.seed.isin(made(reading, rows, asked))]
+        seen = {key: seeds for key, seeds in asked.items() if len(at(old, reading.by, key, None))}
+        cells = grouped(reading, effects_of(reading, old, seen, False))
+    return size(reading, cells) if any(len(cell["effects"]) for cell in cells) else (math.nan,) * 3
+
+
+def effects_of(reading: Reading, rows: pd.DataFrame, cells: dict, planned: bool) -> list[dict]:
+    return (steps if reading.kind == "step" else cells_of)(reading, rows, cells, planned)
+
+
+def grouped(reading: Reading, cells: list[dict]) -> list[dict]:
+    """Cells that differ in the pooled fields alone, as one each; nothing where one of them has nothing."""
+    if not reading.pooled:
+        return cells
+    groups: dict[tuple, list[dict]] = {}
+    for cell in cells:
+        named = dict(zip([*reading.by, "coefficient"], cell["key"], strict=True))
+        groups.setdefault(tuple(v for name, v in named.items() if name not in reading.pooled), []).append(cell)
+    return [
+        {
+            "key": key,
+            "effects": averaged(group),
+            "late": {side: any(cell["late"][side] for cell in group) for side in ("below", "above")},
+            "ready": all(cell["ready"] for cell in group),
+        }
+        for key, group in groups.items()
+    ]
+
+
+# --- Networks that are measured, not trained --------------------------------------------------------
+
+SCHEMES = ("torchvision", "pytorch", "glorot")
+VGG = {"[1,2]": (1, 2)}
+
+
+def boxes(architecture: str, source: str, measure: str = "tap 1 1", reading: str = "slices") -> pd.DataFrame:
+    """By layer, in order: the boxes of one network, `imagenet` or a scheme of initialisation."""
+    trials, curves = records("flow")
+    chosen = trials[(trials.architecture == architecture) & (trials.seed == 0)]
+    chosen = chosen[chosen.data == "imagenet"] if source == "imagenet" else chosen[chosen.scheme == source]
+    rows = curves[curves.trial.isin(chosen.trial)]
+    return rows[(rows.measure == measure) & (rows.reading == reading)].sort_values("layer").reset_index(drop=True)
+
+
+def outlier_share(rows: pd.DataFrame) -> pd.Series:
+    return (rows.outliers_low + rows.outliers_high) / rows["count"]
+
+
+def exponential() -> float:
+    mean = boxes("vgg16", "imagenet")["mean"].to_numpy()
+    x, n = np.arange(1, len(mean) + 1), len(mean)
+    left, _ = optimize.curve_fit(lambda t, a, b, k: a + b * np.exp(-k * t), x, mean, p0=(-5.5, 4, 0.5), maxfev=20_000)
+    errors = [((mean - (left[0] + left[1] * np.exp(-left[2] * x))) ** 2).sum()]
+    for other in (x, np.log(x)):
+        errors.append(np.linalg.lstsq(np.stack([np.ones(n), other], 1), mean, rcond=None)[1][0])
+    aic = [n * math.log(error / n) + 2 * k for error, k in zip(errors, (3, 2, 2), strict=True)]
+    return aic[0] - min(aic[1:])
+
+
+def flow(name: str) -> float:
+    """The effect of a claim on the flow of VGG-16."""
+    trained = boxes("vgg16", "imagenet")
+    random = {scheme: boxes("vgg16", scheme) for scheme in SCHEMES}
+    if name == "flow-vgg-early":
+        return trained["mean"][0]
+    if name == "flow-vgg-settles":
+        return trained["mean"].tail(3).mean()
+    if name == "flow-random":
+        ahead = lambda rows: rows["mean"][0] - rows["mean"].mean()  # noqa: E731
+        return ahead(trained) - np.mean([ahead(rows) for rows in random.values()])
+    if name == "flow-outliers":
+        gaps = []
+        for reading, scheme in product(("slices", "first input", "mean over inputs"), SCHEMES):
+            both = [boxes("vgg16", source, reading=reading) for source in (scheme, "imagenet")]
+            share = [(b.outliers_low.sum() + b.outliers_high.sum()) / b["count"].sum() for b in both]
+            gaps.append(share[0] - share[1])
+        return np.mean(gaps)
+    if name == "flow-outliers-low":
+        return min(b.outliers_low.sum() / (b.outliers_low.sum() + b.outliers_high.sum()) for b in random.values())
+    if name == "flow-trained-outliers-low":
+        return trained.outliers_low.sum() / (trained.outliers_low.sum() + trained.outliers_high.sum())
+    if name == "flow-outliers-rarer-later":
+        return outlier_share(trained).rank().corr(trained.layer.rank())
+    if name == "flow-random-outliers-later":
+        return np.mean([outlier_share(b).rank().corr(b.layer.rank()) for b in random.values()])
+    if name == "flow-uniform":
+        return np.mean([((trained.q3 - trained.q1) - (b.q3 - b.q1)).mean() for b in random.values()])
+    if name == "flow-exponential":
+        return exponential()
+    raise KeyError(name)
+
+
+FLOWS = [
+    "flow-vgg-early", "flow-vgg-settles", "flow-random", "flow-outliers", "flow-outliers-low",
+    "flow-trained-outliers-low", "flow-outliers-rarer-later", "flow-random-outliers-later", "flow-uniform",
+    "flow-exponential",
+]  # fmt: skip

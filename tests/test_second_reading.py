@@ -1,0 +1,105 @@
+"""The ledger's effects and intervals against a second reading of the same records, written from words alone."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from replication.experiments.registry import store_for
+from replication.sweep.stopping import EarlyStopping
+from replication.verdicts import cells, ledger, records
+from tests import second_reading
+
+# Read from arrays beside the records, or from a benchmark, in tests of their own.
+ELSEWHERE = {"flow-unet", "flow-same-architecture", "flow-consistent", "flow-linear", "ae-same-epoch-time"}
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    found = ledger.rows()
+    return found[found.kind == "empirical"].set_index("id")
+
+
+def differing(rows: pd.DataFrame, names) -> list[str]:
+    """Claims whose effect or interval the second reading does not find to a millionth."""
+    wrong = []
+    for name in names:
+        ours = rows.loc[name, ["effect", "low", "high"]].to_numpy(float)
+        theirs = second_reading.read(name)
+        if not np.allclose(ours, theirs, rtol=1e-6, atol=1e-9, equal_nan=True):
+            wrong.append(f"{name}: {ours} and {theirs}")
+    return wrong
+
+
+def test_every_empirical_claim_is_read_twice(rows):
+    read = set(second_reading.READINGS) | set(second_reading.FLOWS) | ELSEWHERE
+    assert read == set(rows.index)
+
+
+def test_the_ledger_and_the_second_reading_agree(rows):
+    assert differing(rows, second_reading.READINGS) == []
+    for name in second_reading.FLOWS:
+        assert second_reading.flow(name) == pytest.approx(rows.effect[name], rel=1e-6), name
+
+
+# Small enough to be decided again within a test, and each with something to get wrong.
+CHECKED = ["ae-eighty-percent", "ae-within-hundredth", "cnn-all-increase"]
+
+
+def decided(names) -> pd.DataFrame:
+    records._outcomes.cache_clear()
+    claims = [c for c in ledger.load_claims(ledger.ROOT / "claims.yml") if c.id in names]
+    claims = [c.model_copy(update={"test": c.test.model_copy(update={"beside": {}})}) for c in claims]
+    found = ledger.decide(claims, store_for("paper")).set_index("id")
+    records._outcomes.cache_clear()
+    return found
+
+
+def swapped(key, base, guided, measure, statistic):
+    return PAIRED(key, guided, base, measure, statistic)
+
+
+def mispaired(key, base, guided, measure, statistic):
+    return PAIRED(key, base.assign(seed=np.roll(base.seed, 1)), guided, measure, statistic)
+
+
+PAIRED, STOP, COMPARE = cells.paired, EarlyStopping.__call__, second_reading.compare
+
+
+def one_late(self, values):
+    found = STOP(self, values)
+    return type(found)(min(found.epoch + 1, len(values)), found.best_epoch, found.censored)
+
+
+@pytest.mark.parametrize("error", ["a sign", "a pairing", "a stop"])
+def test_a_deliberate_error_in_the_replication_is_caught(monkeypatch, error):
+    from replication.verdicts import paired
+
+    if error == "a stop":
+        monkeypatch.setattr(EarlyStopping, "__call__", one_late)
+    else:
+        monkeypatch.setattr(paired, "paired", {"a sign": swapped, "a pairing": mispaired}[error])
+    assert differing(decided(CHECKED), CHECKED)
+
+
+@pytest.mark.parametrize("error", ["a sign", "a pairing", "a stop"])
+def test_a_deliberate_error_in_the_second_reading_is_caught(monkeypatch, rows, error):
+    stop = second_reading.stop
+    if error == "a stop":
+        monkeypatch.setattr(
+            second_reading, "stop", lambda v, p, t=0.0: (min(stop(v, p, t)[0] + 1, len(v)), *stop(v, p, t)[1:])
+        )
+    elif error == "a sign":
+        monkeypatch.setattr(second_reading, "compare", lambda g, f, r: COMPARE(f, g, r))
+    else:
+        rolled = lambda f: pd.Series(np.roll(f.to_numpy(), 1), f.index)  # noqa: E731
+        monkeypatch.setattr(second_reading, "compare", lambda g, f, r: COMPARE(g, rolled(f.sort_index()), r))
+    assert differing(rows, CHECKED)
+
+
+def test_the_second_reading_imports_nothing_of_the_project():
+    text = (second_reading.ROOT / "tests" / "second_reading.py").read_text(encoding="utf-8")
+    imported = [line for line in text.splitlines() if line.startswith(("import ", "from "))]
+    assert imported and not any("replication" in line or "entropy_lib" in line for line in imported)
+    assert math.isfinite(second_reading.read("ae-eighty-percent")[0])
