@@ -258,6 +258,22 @@ def claims(section: Annotated[str, typer.Option(help="Only claims of this sectio
 
 
 @app.command()
+def operating() -> None:
+    """Decide a thousand made-up ledgers a claim, and keep how often each verdict came out; takes a few minutes."""
+    from replication.experiments.registry import store_for
+    from replication.files import write_atomically
+    from replication.verdicts import operating as made_up
+    from replication.verdicts.claim import load_claims
+
+    store = store_for("paper")
+    found = made_up.of_claims(load_claims(ROOT / "claims.yml"), store)
+    path = store.root / made_up.FILE
+    text = json.dumps({"draws": made_up.DRAWS, "grid_draws": made_up.GRID_DRAWS, "claims": found}, ensure_ascii=False)
+    write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+    typer.echo(f"{path}: {len(found)} claims")
+
+
+@app.command()
 def picture() -> None:
     """Draw the README's picture from the committed records, at the largest latent dimension that has some."""
     from replication.experiments.autoencoder import figures

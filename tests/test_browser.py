@@ -24,7 +24,7 @@ from tests.test_project import ROOT
 
 pytestmark = pytest.mark.browser
 PAGES = [f"notebooks/{chapter.name}.html" for chapter in book.chapters()] + [
-    f"book/{name}.html" for name in ("evidence", "hosting", "api", "glossary", "bibliography")
+    f"book/{name}.html" for name in ("hosting", "api", "glossary", "bibliography")
 ]
 
 

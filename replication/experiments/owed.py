@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from replication import ROOT, reads
 from replication.experiments.experiment import Experiment, Plan
 from replication.experiments.registry import experiment_of
+from replication.sweep.store import Store
 
 FILE = ROOT / "plan.yml"
 # A cell of a plan: the values of some fields, λ last.
@@ -114,6 +115,33 @@ def _parsed(name: str, text: str) -> dict[str, Run]:
     except (yaml.YAMLError, TypeError, ValidationError) as error:
         raise ValueError(f"{name} is no list of runs: {' '.join(str(error).split())}") from error
     return {run.run: run for run in found}
+
+
+def progress(store: Store, pending: Store | None = None) -> pd.DataFrame:
+    """Every run with what it takes, how much of it is there, and how many claims it serves."""
+    pending = pending or Store(ROOT / "results-pending")
+    rows = []
+    for run in runs().values():
+        networks = {trial for plan in run.plans() for trial in _networks(run, plan)}
+        there = [run.rows(run.of.table(each)) for each in (store, pending)]
+        done, waiting = (len(set(_named(run, table)) & networks) for table in there)
+        claims = len({read.claim for read in run.reads})
+        counts = {"networks": len(networks), "in results": done, "pending": waiting, "claims": claims}
+        rows.append({"run": run.run, "experiment": run.experiment, "core-hours": run.core_hours, **counts})
+    return pd.DataFrame(rows)
+
+
+def _networks(run: Run, plan: Plan) -> Iterator[Key]:
+    """A part's networks by data, seed and configuration, whatever their horizon."""
+    names, values = zip(*plan.fields, strict=True)
+    for seed, chosen in product(plan.seeds, product(*values)):
+        stored = run.of.configured(**dict(zip(names, chosen, strict=True))).stored()
+        yield plan.data, seed, *(value for name, value in stored.items() if name != "horizon")
+
+
+def _named(run: Run, table: pd.DataFrame) -> Iterator[Key]:
+    fields = [name for name in run.of.fields if name != "horizon"]
+    return table[["data", "seed", *fields]].itertuples(index=False, name=None)
 
 
 def owed(number: str, file: Path = FILE) -> Run:

@@ -69,7 +69,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     axes.set(xlim=ends, ylim=(len(rows) - 0.5, -0.5), xlabel=name)
     axes.set_yticks(range(len(rows)), rows.id, fontsize=8)
     if ratio:
-        ticks = [t for t in (0.1, 0.2, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 10) if ends[0] <= t <= ends[1]]
+        ticks = [t for t in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10) if ends[0] <= t <= ends[1]]
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.minorticks_off()
 

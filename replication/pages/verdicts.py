@@ -23,10 +23,20 @@ PARTS = {
     "introduction, conclusion": ("1", "6"),
 }
 
+
+def span(row: Any) -> str:
+    """The 95% interval of a row's effect; of a bound the end that it has, where a ratio's lower end is 0."""
+    low = -math.inf if row.unit.startswith("ratio") and row.low == 0 else row.low
+    ends = [f"{end:.3g}" if math.isfinite(end) else "" for end in (low, row.high)]
+    if all(ends):
+        return f" (95% interval {ends[0]} to {ends[1]})"
+    return f" (95%: at least {ends[0]})" if ends[0] else f" (95%: at most {ends[1]})" if ends[1] else ""
+
+
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined
 )
-_templates.filters |= {"mark": _MARKS.__getitem__, "css": lambda verdict: verdict.replace(" ", "-")}
+_templates.filters |= {"span": span, "mark": _MARKS.__getitem__, "css": lambda verdict: verdict.replace(" ", "-")}
 _templates.tests["finite"] = math.isfinite
 
 

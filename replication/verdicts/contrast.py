@@ -45,7 +45,8 @@ class Contrast(Test):
         experiment, data, measure: whose records, on which data, and what is compared.
         runs: of `plan.yml`; their cells and seeds decide, and nothing else.
         claimed: where each cell's effect lies if the sentence is right.
-        margin: what counts as no effect; of ratios, a fraction.
+        margin: what counts as no effect; of ratios, a fraction. Wider than the printed effect it says only what size
+            would be noticed.
         printed: the effect that the paper prints, to be compared with.
         statistic: guided minus unguided, or their ratio, whose logarithm is averaged.
         coefficients: all λ > 0 of the runs unless given.
@@ -223,7 +224,10 @@ class Contrast(Test):
 
     @property
     def region(self) -> Region:
-        return Region(self.scaled(self.claimed.above), self.scaled(self.claimed.below), 0.0, self.scaled_margin)
+        # A margin that the printed effect itself lies within cannot refute it: such a claim fails by a contrary effect.
+        coarse = self.printed is not None and abs(self.scaled(self.printed)) <= self.scaled_margin
+        margin = 0.0 if coarse else self.scaled_margin
+        return Region(self.scaled(self.claimed.above), self.scaled(self.claimed.below), 0.0, margin)
 
     @property
     def scaled_margin(self) -> float:

@@ -46,23 +46,11 @@ class Signs(Contrast):
 
     def read_alone(self, store: Store) -> Verdict:
         asked, (ours, _) = self.asked(), self.tables(store)
-        caption, theirs = paper.sign_grid(self.data, self.paper_measure)
+        caption, _ = paper.sign_grid(self.data, self.paper_measure)
         cells = self.cells(asked, ours)
         if all(len(cell.values) < LEAST_SEEDS for cell in cells):
             return Verdict("undecided", f"{self.named_runs}: still to be made")
-        compared = [
-            (cell.key["latent"], self.agrees(cell, sign))
-            for cell in cells
-            if (sign := theirs.loc[cell.key["row"], cell.key["column"]]) != "." or not self.signs_alone
-        ]
-        answers = pd.DataFrame(compared, columns=["latent", "agrees"]).groupby("latent").agrees
-        table = pd.DataFrame(
-            {
-                "agree": answers.apply(lambda a: a.eq(True).sum()),
-                "unknown": answers.apply(lambda a: a.isna().sum()),
-                "cells": answers.size(),
-            }
-        )
+        table = self.compared(cells)
         agree, unknown, cells_ = table.sum()
         low, high = agree / cells_, (agree + unknown) / cells_
         shown = ", ".join(
@@ -71,6 +59,23 @@ class Signs(Contrast):
         note = f"cells that agree: {shown} (caption: {caption})"
         covered = scope(self.of, ours, self.by, self.where)
         return Verdict(self.judged(table), note, low, (low, high), covered)
+
+    def compared(self, cells: list[Cell]) -> pd.DataFrame:
+        """How many cells of the grid agree and how many are unknown, by latent dimension."""
+        _, theirs = paper.sign_grid(self.data, self.paper_measure)
+        compared = [
+            (cell.key["latent"], self.agrees(cell, sign))
+            for cell in cells
+            if (sign := theirs.loc[cell.key["row"], cell.key["column"]]) != "." or not self.signs_alone
+        ]
+        answers = pd.DataFrame(compared, columns=["latent", "agrees"]).groupby("latent").agrees
+        return pd.DataFrame(
+            {
+                "agree": answers.apply(lambda a: a.eq(True).sum()),
+                "unknown": answers.apply(lambda a: a.isna().sum()),
+                "cells": answers.size(),
+            }
+        )
 
     def agrees(self, cell: Cell, theirs: str) -> bool | None:
         """Whether ours says what theirs does; None where it cannot say."""
