@@ -71,7 +71,7 @@ def test_removing_the_records_of_an_experiment_makes_stale_what_rests_on_them(ex
             ledger.current()
         # A verdict that several experiments share stands on the pages of all of them.
         shared = set(ledger.rows().loc[lambda rows: rows.id.isin(["flow-hypothesis", "flow-consistent"])].section)
-        assert pages <= found <= pages | {"entropy-flow", "unet"}, (experiment, found, shared)
+        assert pages <= found <= pages | {"entropy-flow", "evidence", "unet"}, (experiment, found, shared)
     assert stale() == set()
 
 

@@ -62,9 +62,10 @@ def paired(
     key: Mapping[str, Any], base: pd.DataFrame, guided: pd.DataFrame, measure: str, statistic: Statistic
 ) -> Cell:
     """Two groups of runs, paired by seed: guided minus base, or the logarithm of their ratio."""
-    base, guided = base.set_index("seed"), guided.set_index("seed")
-    both = base.index.intersection(guided.index)
-    base, guided = base.loc[both].sort_index(), guided.loc[both].sort_index()
+    needed = ["seed", "diverged", "horizon", *dict.fromkeys((measure, *_late(measure)))]
+    base, guided = base[needed].set_index("seed"), guided[needed].set_index("seed")
+    both = base.index.intersection(guided.index).sort_values()
+    base, guided = base.loc[both], guided.loc[both]
     first, second = guided[measure].astype(float), base[measure].astype(float)
     unit = ROUNDED if measure in WHOLE else 0.0
     if statistic == "ratio":
@@ -86,10 +87,15 @@ def level(key: Mapping[str, Any], runs: pd.DataFrame, measure: str) -> Cell:
     return Cell(key, runs[measure].astype(float), rounding, only_above=late, diverged=int(runs.diverged.sum()))
 
 
+def _late(measure: str) -> list[str]:
+    """The column that says of a stopping epoch whether it is one."""
+    return [measure.replace("stopping_epoch", "censored")] if measure.startswith("stopping_epoch") else []
+
+
 def censored(table: pd.DataFrame, measure: str) -> pd.Series:
     """Which runs' measures are only a lower bound because the horizon came first."""
-    if measure.startswith("stopping_epoch"):
-        return table[measure.replace("stopping_epoch", "censored")].astype(bool)
+    if late := _late(measure):
+        return table[late[0]].astype(bool)
     if measure == "epochs_to_quality":
         return table.epochs_to_quality > table.horizon
     return pd.Series(False, table.index)

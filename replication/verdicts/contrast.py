@@ -108,6 +108,13 @@ class Contrast(Test):
     def planned(self) -> list[Run]:
         return [owed(run) for run in self.runs]
 
+    @property
+    def read_columns(self) -> set[str]:
+        """What a decision reads of outcomes; tables of all their columns are slow to take apart."""
+        about = {"trial", "data", "fingerprint", "protocol", "seed", "scope", "deviation", "diverged"}
+        late = {name for name in self.of.measures if name.startswith("censored")}
+        return about | late | {self.measure, *self.of.fields, *self.of.cells}
+
     # --- Cells --------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -134,6 +141,7 @@ class Contrast(Test):
     def tables(self, store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The outcomes that the plan's runs gave, and those of the seeds that had been seen before it."""
         table = self.of.default(deciding(self.of, Store(store.root, self.horizon), self.data), **self.where)
+        table = table[[name for name in table if name in self.read_columns]]
         made = pd.concat([run.rows(table, self.horizon) for run in self.planned])
         made = made[made.coefficient.isin({key[-1] for key in self.asked()})]
         seeds = table.seed.isin(made.seed)

@@ -1,6 +1,7 @@
 """The grids of t-tests in Figs 3(b)-6(b), cell by cell against ours."""
 
-from itertools import permutations
+from dataclasses import replace
+from itertools import combinations, product
 from typing import Literal
 
 import numpy as np
@@ -38,11 +39,13 @@ class Signs(Contrast):
         at = {
             (d, c): chosen(table, {"latent": d, "coefficient": c}, seeds[d]) for d in seeds for c in paper.COEFFICIENTS
         }
-        return [
-            paired({"latent": d, "row": a, "column": b}, at[d, b], at[d, a], self.measure, "ratio")
-            for d in seeds
-            for a, b in permutations(paper.COEFFICIENTS, 2)
-        ]
+        found = []
+        for d, (a, b) in product(seeds, combinations(paper.COEFFICIENTS, 2)):
+            cell = paired({"latent": d, "row": a, "column": b}, at[d, b], at[d, a], self.measure, "ratio")
+            swapped = {"latent": d, "row": b, "column": a}
+            bounds = {"only_below": cell.only_above, "only_above": cell.only_below}
+            found += [cell, replace(cell, key=swapped, values=-cell.values, **bounds)]
+        return found
 
     def read_alone(self, store: Store) -> Verdict:
         asked, (ours, _) = self.asked(), self.tables(store)

@@ -18,12 +18,12 @@ class Paired(Contrast):
     kind: Literal["paired"]
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
-        return [self._cell(key, seeds, table) for key, seeds in asked.items()]
+        free, groups = table[table.coefficient == 0], dict(iter(table.groupby([*self.by, "coefficient"])))
+        return [self._cell(key, seeds, free, groups.get(key, table[:0])) for key, seeds in asked.items()]
 
-    def _cell(self, key: Key, seeds: set[int], table: pd.DataFrame) -> Cell:
-        guided = chosen(table, self.keyed(key), seeds)
-        base = self.of.unguided_beside(guided, table)
-        return pair(self, key, seeds, base, guided)
+    def _cell(self, key: Key, seeds: set[int], free: pd.DataFrame, group: pd.DataFrame) -> Cell:
+        guided = group[group.seed.isin(seeds)]
+        return pair(self, key, seeds, self.of.unguided_beside(guided, free), guided)
 
 
 class FewerDimensions(Contrast):
