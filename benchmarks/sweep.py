@@ -28,7 +28,8 @@ from entropy_lib import DenseEntropyLoss
 from replication.data.dataset import Dataset
 from replication.data.registry import SETS
 from replication.experiments.autoencoder import experiment as autoencoder
-from replication.experiments.autoencoder.experiment import AUTOENCODER, AutoencoderConfig, Init
+from replication.experiments.autoencoder.experiment import AUTOENCODER, AutoencoderConfig
+from replication.experiments.autoencoder.training import Init
 from replication.files import write_atomically
 from replication.provenance import machine, source_hash
 from replication.sweep.run import Where, run

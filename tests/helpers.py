@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from replication import ROOT
-from replication.experiments.autoencoder.experiment import AUTOENCODER, AutoencoderConfig, Init
+from replication.experiments.autoencoder.experiment import AUTOENCODER, AutoencoderConfig
+from replication.experiments.autoencoder.training import Init
 from replication.experiments.experiment import Experiment, Plan
 from replication.provenance import machine
 from replication.sweep.run import Where

@@ -23,7 +23,9 @@ import entropy_lib as el
 from entropy_lib.theory.linalg import inverse
 from replication.data.registry import load
 from replication.experiments.autoencoder import experiment as autoencoder
-from replication.experiments.autoencoder.experiment import AUTOENCODER, Init
+from replication.experiments.autoencoder import training
+from replication.experiments.autoencoder.experiment import AUTOENCODER
+from replication.experiments.autoencoder.training import Init
 from replication.experiments.experiment import Plan
 from replication.experiments.registry import EXPERIMENTS, faults, store_for
 from replication.files import write_atomically
@@ -491,7 +493,7 @@ def test_comparisons_find_each_guided_network_its_partner_and_copy_none(forms, b
 
 
 def test_orthogonal_weights_have_orthonormal_rows_times_the_gain():
-    weight, _, weight_out, _ = autoencoder.initial_network(Init("orthogonal", 2.0), 6, 64, seed=0)
+    weight, _, weight_out, _ = training.initial_network(Init("orthogonal", 2.0), 6, 64, seed=0)
     torch.testing.assert_close(weight @ weight.T, 4 * torch.eye(6))
     torch.testing.assert_close(weight_out.T @ weight_out, 4 * torch.eye(6))
 
@@ -684,11 +686,11 @@ PENALTIES = {
 }
 
 
-@pytest.mark.parametrize("form", autoencoder.PENALTIES)
+@pytest.mark.parametrize("form", training.PENALTIES)
 def test_every_penalty_has_the_gradient_of_its_formula(form):
     trials = digits_trials(form=form, latent=12, seeds=(0,))
     train = load("digits").flat("train", dtype=torch.float64)
-    guidance = autoencoder.EntropyTerm(trials, train)
+    guidance = training.EntropyTerm(trials, train)
     weight = torch.randn(3, 12, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) / 8
     weight.grad = torch.zeros_like(weight)
     guidance.backward(weight)

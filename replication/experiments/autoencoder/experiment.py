@@ -1,23 +1,23 @@
-"""Dense autoencoders for image compression (Section 5.2, Figs 3-6): grid, training, outcomes.
+"""Dense autoencoders for image compression (Section 5.2, Figs 3-6): grid, curves, outcomes.
 
 One hidden layer, sigmoid on hidden and output units, mean squared error, Adam, entropy loss on the
 first weight. What the paper leaves open is a *protocol variable* of the configuration.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from entropy_lib.layers import dense_penalty
 from entropy_lib.theory.change import square_part
 from entropy_lib.theory.exact import gram_entropy_change
-from entropy_lib.theory.linalg import inverse, log_abs_det
+from entropy_lib.theory.linalg import log_abs_det
 from replication.data.registry import load
+from replication.experiments.autoencoder.training import Init, Moment, backward, epochs, evaluate, forward
 from replication.experiments.experiment import Cells, Experiment, Plan
 from replication.paper import COEFFICIENTS
 from replication.sweep.stopping import EarlyStopping
@@ -29,24 +29,6 @@ PAPER_LATENTS = tuple(range(20, 261, 40))
 TOLERANCES = {"1e-4": EarlyStopping(min_delta=1e-4), "1e-3": EarlyStopping(min_delta=1e-3)}
 # "Effective minima" for the claim of Section 5.2: what the unguided network reaches in this many epochs.
 QUALITY_EPOCH = 5
-
-
-class Init(NamedTuple):
-    """How weights start: `torch` is PyTorch's default, `glorot` Keras'; `orthogonal` has orthonormal weights times
-    the gain."""
-
-    kind: str
-    gain: float | None = None
-
-    @classmethod
-    def read(cls, text: str) -> "Init":
-        kind, _, gain = text.partition(" ")
-        if kind not in ("torch", "glorot", "orthogonal") or (kind == "orthogonal") != bool(gain):
-            raise ValueError(f"init must be 'torch', 'glorot' or 'orthogonal GAIN', got {text!r}")
-        return cls(kind, float(gain) if gain else None)
-
-    def __str__(self) -> str:
-        return self.kind if self.gain is None else f"{self.kind} {self.gain:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,198 +120,29 @@ def stack_by(trial: Trial[AutoencoderConfig], device: str = "cpu") -> Hashable:
 def train_stack(
     stack: list[Trial[AutoencoderConfig]], device: str, tick: Callable[[], object], dtype: torch.dtype = torch.float32
 ) -> StackResult:
-    """Train all trials of a stack at once, one batched matrix product for all of them.
-
-    The gradients are written out, which takes about half the time of autograd. No trial's loss holds
-    another's parameters and Adam works entry by entry: each trial takes the steps that it would take alone.
-    """
-    first, config = stack[0], stack[0].config
-    data, horizon, batch = load(first.data, first.fingerprint), config.horizon, config.batch
-    splits = {name: data.flat(name, device, dtype) for name in ("train", "validation", "test")}
-    train = splits["train"]
-    seeds = sorted({trial.seed for trial in stack})
-    row = torch.tensor([seeds.index(trial.seed) for trial in stack], device=device)
-    parameters = _initial(stack, train.shape[1], device, dtype)
-    guidance = EntropyTerm(stack, train)
-    optimiser = torch.optim.Adam(parameters, lr=config.rate, fused=True)
-    shuffles = [torch.Generator().manual_seed(1_000_003 + seed) for seed in seeds]
-
-    rows = [_measure(parameters, splits, train[:batch].expand(len(stack), -1, -1), guidance, train_mse=None)]
-    reconstructions = {0: _reconstruct(parameters, splits["test"])}
-    for epoch in range(1, horizon + 1):
-        order = torch.stack([torch.randperm(len(train), generator=shuffle) for shuffle in shuffles]).to(device)
-        steps = order[:, : len(train) // batch * batch].unflatten(1, (-1, batch)).unbind(1)
-        total = torch.zeros(len(stack), dtype=dtype, device=device)
-        for index in steps:
-            # One seed: the batch is broadcast over the stack. Several: each trial takes its seed's.
-            images = train[index[0]].expand(len(stack), -1, -1) if len(seeds) == 1 else train[index][row]
-            total += _backward(parameters, images)
-            guidance.backward(parameters[0])
-            optimiser.step()
-        rows.append(_measure(parameters, splits, images, guidance, train_mse=total / len(steps)))
-        if epoch in (1, 5, horizon):
-            reconstructions[epoch] = _reconstruct(parameters, splits["test"])
-        tick()
-    return StackResult(_curves(stack, rows), _artefacts(stack, reconstructions, splits))
+    """Train a stack and keep its curves, and pictures at a few epochs."""
+    rows, reconstructions = [], {}
+    for now in epochs(stack, device, dtype):
+        rows.append(_measure(now))
+        if now.epoch in (0, 1, 5, stack[0].config.horizon):
+            reconstructions[now.epoch] = _reconstruct(now.parameters, now.splits["test"])
+        if now.epoch:
+            tick()
+    return StackResult(_curves(stack, rows), _artefacts(stack, reconstructions, now.splits))
 
 
-class EntropyTerm:
-    """The entropy term of a stack: λ, and the gradient of the penalty that `form` names in the columns it sees."""
-
-    def __init__(self, stack: list[Trial[AutoencoderConfig]], train: Tensor):
-        config = stack[0].config
-        if config.form not in PENALTIES:
-            raise ValueError(f"form must be one of {', '.join(PENALTIES)}, got {config.form!r}")
-        self.penalty, self.eps = PENALTIES[config.form], config.eps
-        coefficients = torch.tensor([trial.config.coefficient for trial in stack], dtype=train.dtype)
-        guided = coefficients.nonzero()[:, 0]
-        self.guided, self.scale = guided.to(train.device), coefficients[guided].to(train.device)[:, None, None]
-        self.columns = self.penalty.columns(train, config.latent)
-
-    def gradient(self, weight: Tensor) -> Tensor:
-        """λ times the penalty's gradient in the columns that it sees, `(guided, latent, columns)`."""
-        return self.scale * self.penalty.gradient(weight[..., self.columns][self.guided], self.eps)
-
-    def backward(self, weight: Tensor) -> None:
-        """Add the term's gradient to `weight.grad`."""
-        if len(self.guided):
-            total: Any = weight.grad
-            seen = total[..., self.columns].index_add_(0, self.guided, self.gradient(weight))
-            if isinstance(self.columns, Tensor):  # a slice is a view on the gradient itself, a selection a copy
-                total[..., self.columns] = seen
-
-
-class _Penalty(NamedTuple):
-    """Which pixels of `(images, pixels)` a penalty sees, and its gradient in a weight `(..., latent, columns)`."""
-
-    columns: Callable[[Tensor, int], Any]
-    gradient: Callable[[Tensor, float], Tensor]
-
-
-def _first(images: Tensor, latent: int) -> slice:
-    return slice(min(latent, images.shape[1]))
-
-
-def _live(images: Tensor, latent: int) -> Tensor:
-    """The pixels that vary most; ties, such as pixels that are always black, go to the earlier one."""
-    order = images.var(0).sort(descending=True, stable=True).indices
-    return order[: min(latent, images.shape[1])].sort().values
-
-
-def _every(images: Tensor, latent: int) -> slice:
-    return slice(None)
-
-
-def _log_gradient(weight: Tensor, eps: float) -> Tensor:
-    """Of -log|det W|."""
-    return -inverse(square_part(weight)).mT
-
-
-def _reciprocal_gradient(weight: Tensor, eps: float) -> Tensor:
-    """Of 1/(|det W| + ε)."""
-    with torch.enable_grad():
-        weight = weight.detach().requires_grad_()
-        return torch.autograd.grad(dense_penalty(weight, "reciprocal", eps).sum(), weight)[0]
-
-
-def _gram_gradient(weight: Tensor, eps: float) -> Tensor:
-    """Of -1/2 log det(W W^T)."""
-    return -inverse(weight @ weight.mT) @ weight
-
-
-def _decay_gradient(weight: Tensor, eps: float) -> Tensor:
-    """Of 1/2 |W|^2."""
-    return weight
-
-
-# `log` and `reciprocal` are the paper's (Eqs. 21 and 24). The others ask whether *any* such term helps: `live` is the
-# log form with the square part moved to the pixels that vary most, `gram` takes the volume of the whole weight, and
-# `decay` is no entropy at all.
-PENALTIES: Mapping[str, _Penalty] = {
-    "log": _Penalty(_first, _log_gradient),
-    "reciprocal": _Penalty(_first, _reciprocal_gradient),
-    "live": _Penalty(_live, _log_gradient),
-    "gram": _Penalty(_every, _gram_gradient),
-    "decay": _Penalty(_every, _decay_gradient),
-}
-
-
-def _initial(stack: list[Trial[AutoencoderConfig]], pixels: int, device: str, dtype: torch.dtype) -> list[Tensor]:
-    """Weights and biases `(trials, ...)`; the λs of one seed start from the same numbers."""
-    drawn = [initial_network(trial.config.init, trial.config.latent, pixels, trial.seed) for trial in stack]
-    return [torch.stack(each).to(device, dtype) for each in zip(*drawn, strict=True)]
-
-
-def initial_network(init: Init, latent: int, pixels: int, seed: int) -> list[Tensor]:
-    """The weights and biases of one network."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(latent, pixels), (1, latent), (pixels, latent), (1, pixels)]
-    if init.kind == "orthogonal":
-        drawn = [torch.zeros(shape) for shape in shapes]
-        for weight in (drawn[0], drawn[2]):
-            torch.nn.init.orthogonal_(weight, init.gain or 1.0, generator=generator)
-        return drawn
-    uniform = (6 / (pixels + latent)) ** 0.5
-    bounds = {
-        "torch": [pixels**-0.5, pixels**-0.5, latent**-0.5, latent**-0.5],
-        "glorot": [uniform, 0.0, uniform, 0.0],
-    }[init.kind]
-    return [(2 * torch.rand(s, generator=generator) - 1) * b for s, b in zip(shapes, bounds, strict=True)]
-
-
-def _forward(parameters: list[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden units and reconstructions of every trial."""
-    weight, bias, weight_out, bias_out = parameters
-    hidden = torch.sigmoid(torch.baddbmm(bias, images, weight.mT))
-    return hidden, torch.sigmoid(torch.baddbmm(bias_out, hidden, weight_out.mT))
-
-
-def _backward(parameters: list[Tensor], images: Tensor) -> Tensor:
-    """Write the gradients of the mean squared error into the parameters; return it, `(trials,)`."""
-    weight, bias, weight_out, bias_out = parameters
-    for parameter in parameters:
-        parameter.grad = torch.empty_like(parameter) if parameter.grad is None else parameter.grad
-    hidden, output = _forward(parameters, images)
-    difference = output - images
-    # Through the sigmoids: s' = s (1 - s) = s - s^2.
-    delta_out = torch.addcmul(output, output, output, value=-1).mul_(difference).mul_(2 / images[0].numel())
-    delta = torch.addcmul(hidden, hidden, hidden, value=-1).mul_(delta_out @ weight_out)
-    torch.bmm(delta_out.mT, hidden, out=weight_out.grad)
-    torch.sum(delta_out, -2, keepdim=True, out=bias_out.grad)
-    torch.bmm(delta.mT, images, out=weight.grad)
-    torch.sum(delta, -2, keepdim=True, out=bias.grad)
-    return difference.square_().mean((-2, -1))
-
-
-def _evaluate(parameters: list[Tensor], images: Tensor) -> Tensor:
-    """Mean squared error over all images, `(trials,)`; the chunks are small enough for the processor's cache."""
-    total: Any = 0.0
-    trials = len(parameters[0])
-    for chunk in images.split(250):
-        chunk = chunk.expand(trials, -1, -1)
-        total += (_forward(parameters, chunk)[1] - chunk).square_().sum((-2, -1))
-    return total / images.numel()
-
-
-def _measure(
-    parameters: list[Tensor],
-    splits: dict[str, Tensor],
-    images: Tensor,
-    guidance: EntropyTerm,
-    train_mse: Tensor | None,
-) -> dict[str, np.ndarray]:
+def _measure(now: Moment) -> dict[str, np.ndarray]:
     """Everything that a curve keeps at the end of an epoch, each an array over trials."""
-    weight = parameters[0]
-    _backward(parameters, images)
+    weight = now.parameters[0]
+    backward(now.parameters, now.images)
     gradient_entropy = weight.new_zeros(len(weight))
-    if len(guidance.guided):
-        gradient_entropy[guidance.guided] = torch.linalg.matrix_norm(guidance.gradient(weight))
-    if train_mse is None:
-        train_mse = _evaluate(parameters, splits["train"])
+    if len(now.guidance.guided):
+        gradient_entropy[now.guidance.guided] = torch.linalg.matrix_norm(now.guidance.gradient(weight))
+    train_mse = evaluate(now.parameters, now.splits["train"]) if now.train_mse is None else now.train_mse
     measures = {
         "train_mse": train_mse,
-        "validation_mse": _evaluate(parameters, splits["validation"]),
-        "test_mse": _evaluate(parameters, splits["test"]),
+        "validation_mse": evaluate(now.parameters, now.splits["validation"]),
+        "test_mse": evaluate(now.parameters, now.splits["test"]),
         "log_abs_det": log_abs_det(square_part(weight)),
         "gram": gram_entropy_change(torch.nan_to_num(weight)),
         "gradient_error": torch.linalg.matrix_norm(weight.grad),
@@ -341,7 +154,7 @@ def _measure(
 def _reconstruct(parameters: list[Tensor], images: Tensor) -> Tensor:
     """The first ten test images as every trial returns them, `(trials, 10, pixels)`, as bytes."""
     images = images[:10].expand(len(parameters[0]), -1, -1)
-    return _bytes(_forward(parameters, images)[1])
+    return _bytes(forward(parameters, images)[1])
 
 
 def _curves(stack: list[Trial[AutoencoderConfig]], rows: list[dict[str, np.ndarray]]) -> pd.DataFrame:

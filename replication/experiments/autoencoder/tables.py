@@ -9,7 +9,8 @@ from statsmodels.duration.survfunc import SurvfuncRight
 
 from entropy_lib.guidance import DenseEntropyLoss
 from replication import paper
-from replication.experiments.autoencoder.experiment import AUTOENCODER, Init, initial_network, outcomes
+from replication.experiments.autoencoder.experiment import AUTOENCODER, outcomes
+from replication.experiments.autoencoder.training import Init, initial_network
 from replication.statistics import agreement, effect, sign_table
 from replication.sweep.stopping import EarlyStopping
 from replication.sweep.store import Store
