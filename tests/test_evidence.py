@@ -120,7 +120,7 @@ def test_the_ledger_is_well_formed_and_every_check_it_names_exists():
 # A change of an entry, and what the refusal says of it.
 BROKEN = {
     "missing key": ({"quote": None}, "quote: Field required"),
-    "kind": ({"kind": "poetic"}, "kind: .*'mathematical', 'statistical' or 'empirical'"),
+    "kind": ({"kind": "poetic"}, "kind: .*'mathematical', 'statistical', 'empirical' or 'prediction'"),
     "test": ({"test.kind": "vibes"}, "test: .*'vibes'.*'mathematics'.*'paired'"),
     "key of a test": ({"test.chek": "x"}, r"test\.chek: Extra inputs"),
     "experiment": ({"test.experiment": "autoencodre"}, "no experiment 'autoencodre'; known: autoencoder"),

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from replication import ROOT, reads
+from replication.experiments.anatomy.experiment import ANATOMY
 from replication.experiments.autoencoder.experiment import AUTOENCODER
 from replication.experiments.cnn.experiment import CNN
 from replication.experiments.experiment import Experiment
@@ -19,7 +20,7 @@ from replication.sweep.schema import VERSION
 from replication.sweep.store import Store
 
 EXPERIMENTS: Mapping[str, Experiment[Any]] = {
-    experiment.name: experiment for experiment in (AUTOENCODER, CNN, FLOW, IMAGENETTE, UNET)
+    experiment.name: experiment for experiment in (ANATOMY, AUTOENCODER, CNN, FLOW, IMAGENETTE, UNET)
 }
 
 

@@ -21,6 +21,7 @@ PARTS = {
     "large classifiers": ("5.4",),
     "segmentation": ("5.5",),
     "introduction, conclusion": ("1", "6"),
+    "our predictions": ("ours",),
 }
 
 

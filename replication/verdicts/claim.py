@@ -17,7 +17,8 @@ from replication.verdicts.paired import FewerDimensions, NeedForDimension, Paire
 from replication.verdicts.reanalysis import Reanalysis
 from replication.verdicts.unet import SameFlow, UNetFlow
 
-Kind = Literal["mathematical", "statistical", "empirical"]
+# A prediction is ours: what must be seen if an explanation is right.
+Kind = Literal["mathematical", "statistical", "empirical", "prediction"]
 # A new kind of test is a class and its name here.
 AnyTest = Annotated[
     Mathematics

@@ -1,0 +1,77 @@
+"""Looking into autoencoders: every measure against a plain network, image by image."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from replication.data.registry import load
+from replication.experiments.anatomy.experiment import ANATOMY, SATURATED, dissect, train_stack
+from replication.experiments.autoencoder.experiment import AutoencoderConfig
+from replication.experiments.autoencoder.training import epochs
+from replication.sweep.run import run
+from replication.sweep.store import Store
+from replication.sweep.trial import Trial
+from tests.helpers import QUIET, trials
+
+
+def stack(latent: int, seed: int = 3) -> list[Trial]:
+    fingerprint = ANATOMY.fingerprint("digits", None)
+    configs = [AutoencoderConfig(latent=latent, coefficient=c, horizon=2, rate=0.01) for c in (0.0, 0.1)]
+    return [Trial("anatomy", 1, "digits", fingerprint, seed, config) for config in configs]
+
+
+@pytest.mark.parametrize("latent", [5, 20])
+@torch.no_grad()
+def test_every_measure_is_what_a_plain_network_gives(latent):
+    *_, now = epochs(stack(latent), "cpu", torch.float64)
+    found = dissect(now)
+    images, mean = now.splits["test"], now.splits["train"].mean(0)
+    for k in range(2):
+        weight, bias, weight_out, bias_out = (p[k] for p in now.parameters)
+        first, second = nn.Linear(64, latent), nn.Linear(latent, 64)
+        for layer, w, b in ((first, weight, bias), (second, weight_out, bias_out)):
+            layer.double().weight.copy_(w), layer.bias.copy_(b[0])
+        network = nn.Sequential(first, nn.Sigmoid(), second, nn.Sigmoid())
+        squares = (network(images) - images) ** 2
+        far = ((images - mean)[:, :latent] ** 2).sum(1)
+        most = far >= far.sort(descending=True).values[len(images) // 10 - 1]
+        blanked = torch.cat([mean[:latent].expand(len(images), -1), images[:, latent:]], 1)
+        hidden = torch.sigmoid(first(images))
+        part = images[:, :latent] @ weight[:, :latent].T
+        expected = {
+            "norm_square": weight[:, :latent].norm(), "norm_rest": weight[:, latent:].norm(),
+            "share_square": part.var(0).sum() / first(images).var(0).sum(), "error": squares.mean(),
+            "error_most": squares[most].mean(), "error_others": squares[~most].mean(),
+            "error_rest": squares[:, latent:].mean(),
+            "error_rest_blanked": ((network(blanked) - images) ** 2)[:, latent:].mean(),
+            "saturated": (hidden * (1 - hidden) < SATURATED).double().mean(),
+            "share_ink": (images[:, :latent] > 0).any(1).double().mean(),
+        }  # fmt: skip
+        assert set(expected) == set(found)
+        for name, value in expected.items():
+            assert float(found[name][k]) == pytest.approx(float(value), rel=1e-9), name
+
+
+def test_records_keep_the_worst_images_and_decide_nothing_on_digits(tmp_path):
+    store = Store(tmp_path)
+    made = trials(ANATOMY, "digits", seeds=(0,), latent=[10], coefficient=[0.0, 10.0], horizon=1)
+    assert run(ANATOMY, made, store, QUIET) == 2 and store.validate({"anatomy": ANATOMY.columns}) == []
+    table = ANATOMY.summarised(store)
+    assert set(table.scope) == {"quick"} and np.isfinite(table[list(ANATOMY.measures)].astype(float)).all(axis=None)
+    kept = store.artefacts(table.file[0], "anatomy")
+    assert kept["worst"].shape == (8, 64) and kept["returned"].shape == (2, 8, 64)
+    images = load("digits").flat("test", "cpu", torch.float32)
+    squares = torch.from_numpy(kept["pixel_error"]).mean(1)
+    assert squares.numpy() == pytest.approx(table.error.to_numpy(), rel=1e-4)
+    worst = ((torch.from_numpy(kept["worst"]) / 255 - images[:, None]) ** 2).sum(-1).amin(0)
+    assert (worst < 1e-3).all()
+
+
+def test_a_stack_trains_as_the_autoencoders_do():
+    """The networks are those of `autoencoder`: the same errors at the same epochs."""
+    from replication.experiments.autoencoder import experiment as autoencoder
+
+    looked = train_stack(stack(10), "cpu", lambda: None).curves
+    plain = autoencoder.train_stack(stack(10), "cpu", lambda: None).curves
+    np.testing.assert_allclose(looked.error, plain.test_mse, rtol=1e-5)
