@@ -123,7 +123,7 @@ BROKEN = {
     "kind": ({"kind": "poetic"}, "kind: .*'mathematical', 'statistical', 'empirical' or 'prediction'"),
     "test": ({"test.kind": "vibes"}, "test: .*'vibes'.*'mathematics'.*'paired'"),
     "key of a test": ({"test.chek": "x"}, r"test\.chek: Extra inputs"),
-    "experiment": ({"test.experiment": "autoencodre"}, "no experiment 'autoencodre'; known: autoencoder"),
+    "experiment": ({"test.experiment": "autoencodre"}, "no experiment 'autoencodre'; known: .*autoencoder"),
     "data": ({"test.data": "minst"}, r"test\.data: there is no data set 'minst'; known: digits, mnist"),
     "measure": ({"test.measure": "tset_mse"}, "no measure of autoencoder 'tset_mse'; known: .*test_mse"),
     "side": ({"test.claimed": {"under": 1}}, r"test\.claimed\.under: Extra inputs"),
