@@ -188,13 +188,16 @@ function coefficients(root, data) {
     const stop = ({ error, stop }) => [stop, error[stop - 1]];
     draw([
       ...data.runs.map((other) => ({ line: curve(other), colour: INK, faint: true })),
-      { line: curve(free), colour: INK }, { point: stop(free), colour: INK },
-      ...(run === free ? [] : [{ line: curve(run), colour: ORANGE }, { point: stop(run), colour: ORANGE }]),
+      // What the horizon cuts off has no point: it was not stopped.
+      ...[free, run].filter((one, k) => k === 0 || one !== free).flatMap((one, k) => [
+        { line: curve(one), colour: k ? ORANGE : INK },
+        ...(one.late ? [] : [{ point: stop(one), colour: k ? ORANGE : INK }]),
+      ]),
     ]);
     picture.src = run.picture;
     picture.alt = `reconstructions by networks with ${run.label}`;
     says.textContent =
-      `${run.label}: stopped at epoch ${run.stop} with an error of ${rounded(run.error[run.stop - 1])}` +
+      `${run.label}: ${run.late ? "not stopped at the horizon, epoch" : "stopped at epoch"} ${run.stop}, with an error of ${rounded(run.error[run.stop - 1])}` +
       (run === free ? "." : `; without guidance the error of that epoch is ${rounded(free.error[run.stop - 1])}.`) +
       ` log|det W| ends at ${rounded(run.log_abs_det)}.`;
   };

@@ -13,7 +13,10 @@ from replication.sweep.store import Store
 
 
 def by_latent(outcomes: pd.DataFrame) -> Figure:
-    """Figs 3(a)/5(a) and 4(a)/6(a): test MSE and stopping epoch against latent dimension, 95% t-intervals."""
+    """Figs 3(a)/5(a) and 4(a)/6(a): test MSE and stopping epoch against latent dimension, 95% t-intervals.
+
+    A triangle marks a mean to which runs belong that the horizon cut off: the stop would have come later.
+    """
     colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.6))
     for axes, measure, label in zip(
@@ -29,6 +32,8 @@ def by_latent(outcomes: pd.DataFrame) -> Figure:
                 at, mean, spread, color=colours[coefficient], capsize=2, marker="o", markersize=3, linewidth=1.2,
                 label=plots.coefficient_label(coefficient),
             )  # fmt: skip
+            cut = group.groupby("latent").censored.any().to_numpy(bool)
+            axes.plot(at[cut], mean[cut], "^", color=colours[coefficient], markersize=6, markerfacecolor="white")
         axes.set(xlabel="latent dimension d", ylabel=label)
     panels[0].set_yscale("log")
     panels[1].set_ylim(bottom=0)
@@ -50,16 +55,21 @@ def grids(outcomes: pd.DataFrame, latent: int, measure: str, reference: tuple[st
 
 
 def curves(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
-    """Mean validation MSE (left; a dot where the average run is stopped) and log|det W| (right) by epoch."""
+    """Mean validation MSE (left) and log|det W| (right) by epoch.
+
+    A dot where the average run is stopped; a triangle at the end where the horizon cut runs off that had not stopped.
+    """
     colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.6))
     at = outcomes[outcomes.latent == latent]
     stops = at.groupby("coefficient").stopping_epoch.mean().round().astype(int)
+    late = at.groupby("coefficient").censored.any()
     joined = store.curves(AUTOENCODER.name).merge(at[["trial", "coefficient"]], on="trial")
     for c, group in joined.groupby("coefficient"):
         mean = group.groupby("epoch")[["validation_mse", "log_abs_det"]].mean()
         panels[0].plot(mean.validation_mse, color=colours[c], label=plots.coefficient_label(c))
-        panels[0].plot(stops[c], mean.validation_mse[stops[c]], "o", color=colours[c], markersize=5)
+        mark = {"marker": "^", "markerfacecolor": "white"} if late[c] else {"marker": "o"}
+        panels[0].plot(stops[c], mean.validation_mse[stops[c]], color=colours[c], markersize=5, **mark)
         panels[1].plot(mean.log_abs_det, color=colours[c])
     panels[0].set(xlabel="epoch", ylabel="validation MSE", yscale="log", title=f"d = {latent}")
     panels[1].set(xlabel="epoch", ylabel="log|det W| (nats)", title="what the loss raises")
@@ -80,6 +90,7 @@ def explorable(store: Store, outcomes: pd.DataFrame, latent: int) -> dict:
                 "label": plots.coefficient_label(c),
                 "error": [float(f"{value:.4g}") for value in mean.validation_mse],
                 "stop": round(at[at.coefficient == c].stopping_epoch.mean()),
+                "late": bool(at[at.coefficient == c].censored.any()),
                 "log_abs_det": round(float(mean.log_abs_det.iloc[-1]), 1),
                 "picture": plots.strip([_picture(image) for image in _reconstructions(store, first.loc[c])]),
             }
@@ -185,25 +196,6 @@ def determinant_growth(store: Store, outcomes: pd.DataFrame) -> Figure:
     panels[0, 0].set(ylabel="square part:\nrise of log|det W| / d")
     panels[1, 0].set(ylabel="whole weight:\nrise of ½ log det(WWᵀ) / d")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
-    return figure
-
-
-def lost_detail(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
-    """Where the reconstructions of ten test images are worse with λ = 10 than without, at the horizon, seed 0."""
-    at = outcomes[(outcomes.latent == latent) & (outcomes.seed == 0)].set_index("coefficient")
-    originals = pictured(store, outcomes)["originals"].astype(float)
-    free, guided = ((((_reconstructions(store, at.loc[c]) - originals) / 255) ** 2).mean(0) for c in (0.0, 10.0))
-    figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.5))
-    top = max(free.max(), guided.max())
-    for axes, error, name in zip(panels, (free, guided), ("λ = 0", "λ = 10"), strict=False):
-        drawn = axes.imshow(_picture(error), cmap="magma", vmin=0, vmax=top)
-        axes.set(xticks=[], yticks=[], title=f"squared error, {name}")
-    figure.colorbar(drawn, ax=panels[1], shrink=0.8)
-    difference = _picture(guided - free)
-    bound = np.abs(difference).max()
-    drawn = panels[2].imshow(difference, cmap="RdBu_r", vmin=-bound, vmax=bound)
-    panels[2].set(xticks=[], yticks=[], title="difference")
-    figure.colorbar(drawn, ax=panels[2], shrink=0.8)
     return figure
 
 
