@@ -1,6 +1,7 @@
 """Statistics, the paper's tables, and that verdicts follow from records and from nothing else."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from replication.experiments.registry import store_for
 from replication.pages.verdicts import marks, render, shown
 from replication.statistics import agreement, effect, holm, sign_table
 from replication.sweep.store import Store
-from replication.verdicts import ledger, mathematics, reanalysis
+from replication.verdicts import ledger, mathematics, operating, reanalysis
 from replication.verdicts.claim import InvalidClaim, load_claims
 from replication.verdicts.levels import Benchmark
 from replication.verdicts.verdict import VERDICTS
@@ -225,3 +226,41 @@ def test_a_claim_on_speed_is_decided_by_the_benchmark(tmp_path, ratios, status):
         (tmp_path / "benchmarks" / "sweep-cpu.json").write_text(json.dumps(result))
     test = Benchmark(kind="benchmark", column="plain_ratio", threshold=1.1)
     assert test.decide(Store(tmp_path)).status == status
+
+
+STATED = r"\b(holds|fails|undecided|partly|is as printed)\b"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.md")), ids=lambda path: path.stem)
+def test_no_sentence_states_a_verdict_that_the_ledger_does_not_give_it(path):
+    """Beside a claim's name a verdict in prose is glued; only the appendix on old rules tells of old verdicts."""
+    text = path.read_text(encoding="utf-8").partition("## Changes to the tests")[0]
+    prose = re.sub(r"```.*?```", "", text, flags=re.S)
+    names = [claim.id for claim in load_claims(ROOT / "claims.yml")]
+    for sentence in re.split(r"(?<=[.!?])\s", prose):
+        named = [name for name in names if f"`{name}`" in sentence]
+        assert not (named and re.search(STATED, sentence)), sentence
+    glued = set(re.findall(r"verdict-([a-z0-9-]+)`", text))
+    assert glued <= set(names)
+
+
+def test_characteristics_are_those_that_the_rules_of_today_give():
+    """What each test says of made-up ledgers: three claims are decided again from what the record rests on."""
+    kept = json.loads((ROOT / "results" / operating.FILE).read_text(encoding="utf-8"))
+    assert kept["draws"] == operating.DRAWS and len(kept["claims"]) > 30
+    claims = {claim.id: claim.test for claim in load_claims(ROOT / "claims.yml")}
+    for name in ("ae-eighty-percent", "cnn-all-increase", "ae-low-group"):
+        found = kept["claims"][name]
+        assert operating.characteristics(claims[name], operating.Inputs(**found["inputs"])) == found["verdicts"], name
+
+
+def test_without_an_effect_a_change_is_found_in_one_of_twenty_ledgers():
+    kept = json.loads((ROOT / "results" / operating.FILE).read_text(encoding="utf-8"))["claims"]
+    claims = {claim.id: claim.test for claim in load_claims(ROOT / "claims.yml")}
+    changes = [
+        name
+        for name in kept
+        if "none" in kept[name]["verdicts"] and 0.0 in (claims[name].claimed.above, claims[name].claimed.below)
+    ]
+    assert len(changes) > 8
+    assert max(kept[name]["verdicts"]["none"]["holds"] for name in changes) < 0.075  # 0.05 and four standard errors

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from myst_nb import glue
 
 from replication.verdicts.verdict import VERDICTS
 
@@ -51,6 +52,21 @@ def marks(rows: pd.DataFrame) -> HTML:
     parts = [(part, list(rows[rows.section.isin(sections)].itertuples())) for part, sections in PARTS.items()]
     counts = {verdict: int((rows.verdict == verdict).sum()) for verdict in VERDICTS}
     return _html("marks.html", parts=parts, counts=counts)
+
+
+# Fewer epochs, fewer dimensions, higher accuracy: what the abstract promises.
+HEADLINES = ("ae-fewer-epochs", "rich-representations", "cnn-all-increase")
+
+
+def headlines(rows: pd.DataFrame) -> HTML:
+    """The claims that the others rest on, each with its verdict, its effect, and what an author would say first."""
+    return _html("headlines.html", rows=list(rows.set_index("id").loc[list(HEADLINES)].reset_index().itertuples()))
+
+
+def say(rows: pd.DataFrame) -> None:
+    """Let prose take verdicts from the ledger: each of them is glued as `verdict-ID`."""
+    for row in rows.itertuples():
+        glue(f"verdict-{row.id}", row.verdict, display=False)
 
 
 def shown(page: str) -> dict[str, str]:
