@@ -24,6 +24,7 @@ LARGE, WIDE, STRONG = [100, 140, 180, 220, 260], [60, 100, 140, 180, 220, 260], 
 GUIDANCE = {"form", "eps", "layers"}
 USUAL = {
     "autoencoder": {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3},
+    "anatomy": {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3},
     "cnn": {
         "batch": 32,
         "rate": 1e-3,
@@ -67,7 +68,7 @@ def records(experiment: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         described = json.loads(pq.read_metadata(path).metadata[b"entropy_lib"])
         trials += [{**t["config"], **t, "file": path.stem} for t in described["trials"]]
         curves.append(table.to_pandas())
-    return pd.DataFrame(trials), pd.concat(curves)
+    return pd.DataFrame(trials), pd.concat(curves) if curves else pd.DataFrame()
 
 
 def stop(values: np.ndarray, patience: int, tolerance: float = 0.0) -> tuple[int, int, bool]:
@@ -112,6 +113,16 @@ def large() -> pd.DataFrame:
         diverged = not np.isfinite(curve.train_loss).all()
         rows[trial] = {"accuracy": curve.test_accuracy[best], "best epoch": best, "diverged": diverged}
     return trials.set_index("trial").join(pd.DataFrame.from_dict(rows, orient="index"))
+
+
+def looked_into() -> pd.DataFrame:
+    trials, curves = records("anatomy")
+    if trials.empty:
+        measured = ["share_square", "most", "blanking", "saturated", "diverged"]
+        return pd.DataFrame(columns=["data", "seed", "horizon", "coefficient", "latent", *USUAL["anatomy"], *measured])
+    last = curves.sort_values("epoch").groupby("trial").tail(1).set_index("trial")
+    last["most"], last["blanking"] = last.error_most / last.error_others, last.error_rest_blanked / last.error_rest
+    return trials.set_index("trial").join(last).assign(diverged=False)
 
 
 def unets() -> pd.DataFrame:
@@ -170,6 +181,10 @@ def cifar(value: str, **more) -> Reading:
     return Reading("autoencoder", value, "cifar10", ["12, autoencoder"], epochs=value == "stop", **more)
 
 
+def inside(value: str, latents: list[int], runs=("14",), data: str = "mnist", lambdas=(0.01, 10.0)) -> Reading:
+    return Reading("anatomy", value, data, list(runs), lambdas=list(lambdas), where={"latent": latents}, kind="level")
+
+
 CNN_BY = {"by": ["architecture"], "where": {"layers": "first"}}
 FED = {"by": ["layers"], "where": {"layers": ["19,24,29,34,39"]}}
 OTHER = {"by": ["layers"], "where": {"layers": ["2", "2,3", "3,7,11,15", "3,7,11,15,19,24,29,34,39"]}}
@@ -202,6 +217,11 @@ READINGS = {
     "ae-fig-6b": cifar("stop", where={"latent": [60, 100]}, kind="grid stop 0.05"),
     "rich-representations": mnist("minimum", best="least", kind="next larger"),
     "equally-good-minima": mnist("minimum", ratio=True),
+    "anatomy-share": inside("share_square", LARGE, ["14", "15"]),
+    "anatomy-ink": inside("most", [100, 140], ["14", "15"]),
+    "anatomy-blanking": inside("blanking", [100]),
+    "anatomy-unguided": inside("blanking", [100], lambdas=[0.0]),
+    "anatomy-saturation": inside("saturated", [60, 140], data="cifar10", lambdas=[0.01, 0.1]),
     "cnn-all-increase": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-train-seeds": Reading("cnn", "train_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-all-layers": Reading("cnn", "test_accuracy", "cifar10", ["13"], by=["architecture"], where={"layers": "all"}),
@@ -403,8 +423,8 @@ def size(reading: Reading, cells: list[dict]) -> tuple[float, float, float]:
 def evidence(reading: Reading, data: str | None = None) -> tuple[pd.DataFrame, Cells]:
     """The networks with the usual settings, and the cells of the plan with their seeds."""
     data = data or reading.data
-    table = {"autoencoder": lambda: autoencoders(reading.until), "cnn": classifiers, "imagenette": large, "unet": unets}
-    rows = table[reading.table]()
+    tables = {"cnn": classifiers, "imagenette": large, "unet": unets, "anatomy": looked_into}
+    rows = autoencoders(reading.until) if reading.table == "autoencoder" else tables[reading.table]()
     kept = rows.data == data
     for name, value in USUAL[reading.table].items():
         kept &= (rows[name] == value) | ((rows.coefficient == 0) & (name in GUIDANCE))

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from statsmodels.stats.multitest import multipletests
 
 from replication import paper, reads
 from replication.experiments.registry import store_for
+from replication.pages import forest
 from replication.pages.verdicts import marks, render, shown
 from replication.statistics import agreement, effect, holm, sign_table
 from replication.sweep.store import Store
@@ -264,3 +266,16 @@ def test_without_an_effect_a_change_is_found_in_one_of_twenty_ledgers():
     ]
     assert len(changes) > 8
     assert max(kept[name]["verdicts"]["none"]["holds"] for name in changes) < 0.075  # 0.05 and four standard errors
+
+
+def test_every_claim_with_a_printed_size_has_a_place_in_the_forest():
+    rows = ledger.rows()
+    drawn = forest.shown(rows)
+    assert len(drawn) > 8 and set(drawn.id) <= set(rows.id[rows.printed.notna()])
+    rng = np.random.default_rng(0)
+    made = rows[rows.printed.notna()].assign(effect=lambda t: t.printed * rng.uniform(0.5, 1.5, len(t)))
+    made = made.assign(low=made.effect * 0.9, high=np.inf)
+    figure = forest.figure(made)
+    names = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
+    assert sorted(names) == sorted(made.id)
+    plt.close(figure)

@@ -18,7 +18,7 @@ ELSEWHERE = {"flow-unet", "flow-same-architecture", "flow-consistent", "flow-lin
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
     found = ledger.rows()
-    return found[found.kind == "empirical"].set_index("id")
+    return found[found.kind.isin(["empirical", "prediction"])].set_index("id")
 
 
 def differing(rows: pd.DataFrame, names) -> list[str]:

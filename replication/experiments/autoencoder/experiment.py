@@ -17,7 +17,7 @@ from entropy_lib.theory.change import square_part
 from entropy_lib.theory.exact import gram_entropy_change
 from entropy_lib.theory.linalg import log_abs_det
 from replication.data.registry import load
-from replication.experiments.autoencoder.training import Init, Moment, backward, epochs, evaluate, forward
+from replication.experiments.autoencoder.training import Init, Moment, epochs, evaluate, forward
 from replication.experiments.experiment import Cells, Experiment, Plan
 from replication.paper import COEFFICIENTS
 from replication.sweep.stopping import EarlyStopping
@@ -134,7 +134,7 @@ def train_stack(
 def _measure(now: Moment) -> dict[str, np.ndarray]:
     """Everything that a curve keeps at the end of an epoch, each an array over trials."""
     weight = now.parameters[0]
-    backward(now.parameters, now.images)
+    now.backward(now.images)
     gradient_entropy = weight.new_zeros(len(weight))
     if len(now.guidance.guided):
         gradient_entropy[now.guidance.guided] = torch.linalg.matrix_norm(now.guidance.gradient(weight))

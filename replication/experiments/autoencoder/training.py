@@ -38,6 +38,7 @@ class Moment(NamedTuple):
     parameters: list[Tensor]
     splits: dict[str, Tensor]
     images: Tensor  # the last batch, as every trial saw it
+    backward: "Backward"
     guidance: "EntropyTerm"
     train_mse: Tensor | None  # the mean over the epoch's batches; None before training
 
@@ -56,11 +57,11 @@ def epochs(stack: list[Trial[Any]], device: str, dtype: torch.dtype = torch.floa
     seeds = sorted({trial.seed for trial in stack})
     row = torch.tensor([seeds.index(trial.seed) for trial in stack], device=device)
     parameters = initial(stack, train.shape[1], device, dtype)
-    guidance = EntropyTerm(stack, train)
+    guidance, backward = EntropyTerm(stack, train), Backward(parameters)
     optimiser = torch.optim.Adam(parameters, lr=config.rate, fused=True)
     shuffles = [torch.Generator().manual_seed(1_000_003 + seed) for seed in seeds]
 
-    yield Moment(0, parameters, splits, train[:batch].expand(len(stack), -1, -1), guidance, None)
+    yield Moment(0, parameters, splits, train[:batch].expand(len(stack), -1, -1), backward, guidance, None)
     for epoch in range(1, config.horizon + 1):
         order = torch.stack([torch.randperm(len(train), generator=shuffle) for shuffle in shuffles]).to(device)
         steps = order[:, : len(train) // batch * batch].unflatten(1, (-1, batch)).unbind(1)
@@ -68,10 +69,10 @@ def epochs(stack: list[Trial[Any]], device: str, dtype: torch.dtype = torch.floa
         for index in steps:
             # One seed: the batch is broadcast over the stack. Several: each trial takes its seed's.
             images = train[index[0]].expand(len(stack), -1, -1) if len(seeds) == 1 else train[index][row]
-            total += backward(parameters, images)
+            total += backward(images)
             guidance.backward(parameters[0])
             optimiser.step()
-        yield Moment(epoch, parameters, splits, images, guidance, total / len(steps))
+        yield Moment(epoch, parameters, splits, images, backward, guidance, total / len(steps))
 
 
 class EntropyTerm:
@@ -185,21 +186,47 @@ def forward(parameters: list[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
     return hidden, torch.sigmoid(torch.baddbmm(bias_out, hidden, weight_out.mT))
 
 
-def backward(parameters: list[Tensor], images: Tensor) -> Tensor:
-    """Write the gradients of the mean squared error into the parameters; return it, `(trials,)`."""
-    weight, bias, weight_out, bias_out = parameters
-    for parameter in parameters:
-        parameter.grad = torch.empty_like(parameter) if parameter.grad is None else parameter.grad
-    hidden, output = forward(parameters, images)
-    difference = output - images
-    # Through the sigmoids: s' = s (1 - s) = s - s^2.
-    delta_out = torch.addcmul(output, output, output, value=-1).mul_(difference).mul_(2 / images[0].numel())
-    delta = torch.addcmul(hidden, hidden, hidden, value=-1).mul_(delta_out @ weight_out)
-    torch.bmm(delta_out.mT, hidden, out=weight_out.grad)
-    torch.sum(delta_out, -2, keepdim=True, out=bias_out.grad)
-    torch.bmm(delta.mT, images, out=weight.grad)
-    torch.sum(delta, -2, keepdim=True, out=bias.grad)
-    return difference.square_().mean((-2, -1))
+class Backward:
+    """Writes the gradients of the mean squared error into the parameters of a stack, batch after batch.
+
+    The arrays between the layers are kept from one step to the next: at batch 128 and few latent dimensions fetching
+    new memory for them, and passing over them once more than needed, took half of a step.
+    """
+
+    def __init__(self, parameters: list[Tensor]):
+        self.parameters = parameters
+        for parameter in parameters:
+            parameter.grad = torch.empty_like(parameter)
+        self._arrays: list[Tensor] = []
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The error, `(trials,)`, of images `(trials, batch, pixels)`."""
+        weight, bias, weight_out, bias_out = self.parameters
+        hidden, output, delta_out, slope = self._of(images)
+        grads: list[Any] = [parameter.grad for parameter in self.parameters]
+        torch.baddbmm(bias, images, weight.mT, out=hidden).sigmoid_()
+        torch.baddbmm(bias_out, hidden, weight_out.mT, out=output).sigmoid_()
+        # Through the sigmoids: s' = s (1 - s) = s - s^2. The mean's factor is left to the smaller arrays.
+        factor = 2 / images[0].numel()
+        torch.addcmul(output, output, output, value=-1, out=delta_out)
+        difference = output.sub_(images)
+        delta_out.mul_(difference)
+        torch.addcmul(hidden, hidden, hidden, value=-1, out=slope)
+        delta = slope.mul_(delta_out @ weight_out).mul_(factor)
+        torch.baddbmm(grads[2], delta_out.mT, hidden, beta=0, alpha=factor, out=grads[2])
+        torch.sum(delta_out, -2, keepdim=True, out=grads[3]).mul_(factor)
+        torch.bmm(delta.mT, images, out=grads[0])
+        torch.sum(delta, -2, keepdim=True, out=grads[1])
+        return torch.linalg.vector_norm(difference, dim=(-2, -1)).square_().div_(images[0].numel())
+
+    def _of(self, images: Tensor) -> list[Tensor]:
+        """The arrays for hidden units, outputs and what goes back through them, made anew when the shape changes."""
+        trials, batch, pixels = images.shape
+        latent = self.parameters[0].shape[1]
+        if not self._arrays or self._arrays[0].shape[1] != batch:
+            sizes = (latent, pixels, pixels, latent)
+            self._arrays = [images.new_empty(trials, batch, size) for size in sizes]
+        return self._arrays
 
 
 def evaluate(parameters: list[Tensor], images: Tensor) -> Tensor:
