@@ -203,3 +203,15 @@ def test_the_fit_takes_the_choice_that_is_nearest_to_table_1(tmp_path):
     assert table.nearest[1] == pytest.approx(((0.04**2 + 0.01**2) / 2) ** 0.5)
     assert table.train.tolist() == pytest.approx([0.01, 0.04]) and table.validation[0] == pytest.approx(-0.01)
     assert tables.fit(Store(tmp_path / "empty")).empty
+
+
+def test_the_best_epoch_is_that_of_the_validation_accuracy(tmp_path):
+    store, [trial] = Store(tmp_path), trials(0.0, horizon=3)
+    columns = dict.fromkeys(CNN.columns, 0.5)
+    rows = [
+        {"trial": trial.id, "epoch": epoch} | columns | {"validation_accuracy": chosen, "test_accuracy": judged}
+        for epoch, (chosen, judged) in enumerate([(0.9, 0.1), (0.4, 0.6), (0.7, 0.3), (0.6, 0.8)])
+    ]
+    store.write([trial], StackResult(pd.DataFrame(rows)), [Scope("reduced", "x")], PROVENANCE)
+    [row] = CNN.summarised(store).itertuples()
+    assert row.test_accuracy == 0.8 and row.best_test_accuracy == 0.3  # epoch 2, and not the untrained network's
