@@ -151,7 +151,7 @@ def main() -> None:
         for latent in LATENTS:
             rows.append({"batch": batch, "d": latent, **measured(latent, batch)})
             show(rows[-1:])
-    about = {**machine("cpu"), "source": source_hash(), "load": os.getloadavg()[0],
+    about = {**machine("cpu"), "source": source_hash(), "cores": 1, "load": os.getloadavg()[0],
              "started": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
     result = {"provenance": about, "peers": rows}
     path = write_atomically(
