@@ -276,6 +276,6 @@ def test_every_claim_with_a_printed_size_has_a_place_in_the_forest():
     made = rows[rows.printed.notna()].assign(effect=lambda t: t.printed * rng.uniform(0.5, 1.5, len(t)))
     made = made.assign(low=made.effect * 0.9, high=np.inf)
     figure = forest.figure(made)
-    names = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
+    names = [label.get_text().split("\n")[0] for axes in figure.axes for label in axes.get_yticklabels()]
     assert sorted(names) == sorted(made.id)
     plt.close(figure)

@@ -36,7 +36,7 @@ def figure(rows: pd.DataFrame) -> Figure:
     axes_of = list(dict.fromkeys(rows.axis))
     heights = [(rows.axis == name).sum() + 0.9 for name in axes_of]
     drawn, panels = plt.subplots(
-        len(axes_of), 1, figsize=(7.2, 0.36 * sum(heights) + 0.5), height_ratios=heights, squeeze=False
+        len(axes_of), 1, figsize=(7.2, 0.42 * sum(heights) + 0.5), height_ratios=heights, squeeze=False
     )
     for axes, name in zip(panels[:, 0], axes_of, strict=True):
         _panel(axes, rows[rows.axis == name], name)
@@ -63,11 +63,11 @@ def _panel(axes: Axes, rows: pd.DataFrame, name: str) -> None:
         filled = "white" if row.explored else colour
         axes.plot(row.effect, place, "o", color=colour, markerfacecolor=filled, markersize=6)
         axes.plot(row.printed, place, "D", color="black", markersize=5, markerfacecolor="none", zorder=3)
-        said = "explored" if row.explored else row.label or "waits"
-        axes.text(1.01, place, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
     axes.axvline(none, color="#777777", linewidth=0.8)
     axes.set(xlim=ends, ylim=(len(rows) - 0.5, -0.5), xlabel=name)
-    axes.set_yticks(range(len(rows)), rows.id, fontsize=8)
+    said = ["explored" if row.explored else row.label or "waits" for row in rows.itertuples()]
+    names = [f"{name}\n{label}" for name, label in zip(rows.id, said, strict=True)]
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
     if ratio:
         ticks = [t for t in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10) if ends[0] <= t <= ends[1]]
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
