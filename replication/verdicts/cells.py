@@ -11,9 +11,13 @@ from replication.sweep.store import Array
 from replication.verdicts.decision import LEAST_SEEDS, Effects
 
 Statistic = Literal["difference", "ratio"]
-# Measures in whole epochs: 1/√12 is the standard deviation of a number that was rounded to a whole one.
-WHOLE = ("stopping_epoch", "best_epoch", "epochs_to_quality")
+# The standard deviation that rounding to a whole number gives.
 ROUNDED = 12**-0.5
+
+
+def whole(measure: str) -> bool:
+    """Whether a measure is a number of epochs; that of a stop may be by a rule with a tolerance."""
+    return measure.startswith("stopping_epoch") or measure in ("best_epoch", "epochs_to_quality")
 
 
 @dataclass(frozen=True)
@@ -67,22 +71,28 @@ def paired(
     both = base.index.intersection(guided.index).sort_values()
     base, guided = base.loc[both], guided.loc[both]
     first, second = guided[measure].astype(float), base[measure].astype(float)
-    unit = ROUNDED if measure in WHOLE else 0.0
+    unit = ROUNDED if whole(measure) else 0.0
     if statistic == "ratio":
         values = np.log(first) - np.log(second)
         rounding = unit * np.sqrt(1 / first**2 + 1 / second**2)
     else:
         values, rounding = first - second, pd.Series(unit * 2**0.5, first.index)
     diverged = int((base.diverged.astype(bool) | guided.diverged.astype(bool)).sum())
+    known = values.notna()  # a measure that is not there, as of a shorter run, is a missing pair
     return Cell(
-        key, values, rounding, bool(censored(base, measure).any()), bool(censored(guided, measure).any()), diverged
+        key,
+        values[known],
+        rounding[known],
+        bool(censored(base, measure).any()),
+        bool(censored(guided, measure).any()),
+        diverged,
     )
 
 
 def level(key: Mapping[str, Any], runs: pd.DataFrame, measure: str) -> Cell:
     """One group of runs and the measure itself; a run that has not stopped gives a lower bound."""
     runs = runs.set_index("seed").sort_index()
-    rounding = pd.Series(ROUNDED if measure in WHOLE else 0.0, runs.index)
+    rounding = pd.Series(ROUNDED if whole(measure) else 0.0, runs.index)
     late = bool(censored(runs, measure).any())
     return Cell(key, runs[measure].astype(float), rounding, only_above=late, diverged=int(runs.diverged.sum()))
 

@@ -15,7 +15,7 @@ from replication.experiments.registry import EXPERIMENTS
 from replication.statistics import Effect, effect
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, Statistic, effects, pooled
-from replication.verdicts.decision import Effects, Quantifier, Region, decided, joined, shared
+from replication.verdicts.decision import Effects, Quantifier, Region, counted, decided, joined, shared
 from replication.verdicts.records import DataName, ExperimentName, check_names, deciding, not_tested, scope
 from replication.verdicts.sizes import label, seeds_for
 from replication.verdicts.verdict import Beside, Test, Verdict
@@ -56,6 +56,7 @@ class Contrast(Test):
         quantifier: how many of the cells.
         where: values of other fields; a list stands for any of its entries.
         horizon: read the curves up to this epoch alone.
+        paper: how many cells the paper's sentence ranges over, where it is more than the fields and λ named here make.
         beside: other readings of the sentence: what they are called, and what they change in the test.
     """
 
@@ -74,6 +75,7 @@ class Contrast(Test):
     quantifier: Quantifier = "all"
     where: dict[str, Any] = Field(default_factory=dict)
     horizon: int | None = None
+    paper: int | None = None
     beside: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -178,6 +180,7 @@ class Contrast(Test):
         """The decision on effects of these cells, with as many more that were not run; an array for many ledgers."""
         supported, refuted = found.supported(self.region), found.refuted(self.region)
         if self.some:
+            supported = counted(supported, refuted)
             groups = self._groups(cells, extra)
             supported, refuted = joined(supported, groups), shared(refuted, groups)
         answer = decided(supported, refuted, self.quantifier)
@@ -185,10 +188,12 @@ class Contrast(Test):
 
     def over_paper(self, cells: Sequence[Cell]) -> Any:
         """The decision over all cells of the paper, which stands only if no filling of the open ones changes it."""
-        missing = self.paper_cells - len(self.asked())
+        missing = (self.paper or self.paper_cells) - len(self.asked())
         if missing <= 0:
             return self.status(effects(cells), cells)
-        if self.pool:
+        # Of a mean nothing is known while a part is; nor of "some λ" while λs are that were not run.
+        fewer = self.some and self.paper is not None and self.paper > self.paper_cells
+        if self.pool or fewer:
             return "undecided"
         return self.status(effects(cells, missing), cells, missing)
 

@@ -119,14 +119,18 @@ def needed(quantifier: Quantifier, cells: int) -> int:
     return named[quantifier] if isinstance(quantifier, str) else max(1, ceil(quantifier * cells - 1e-9))
 
 
+def counted(supported: Array, refuted: Array) -> Array:
+    """What supports a claim: an effect that is there and shown to be too small to count supports nothing."""
+    return np.asarray(np.where(refuted <= ALPHA, 1.0, supported))
+
+
 def decided(supported: Array, refuted: Array, quantifier: Quantifier) -> Array:
     """Whether a claim on `all`, `any` or a share of its cells holds, from each cell's two p-values.
 
     A cell that was not run has 1 for both: then a claim holds, or fails, only if it does so however that cell comes
     out. A claim on all cells that fails is met `partly` where it holds for at least half of them.
     """
-    # An effect that is there and too small to count supports nothing.
-    supported = np.where(refuted <= ALPHA, 1.0, supported)
+    supported = counted(supported, refuted)
     cells = supported.shape[-1]
     enough = needed(quantifier, cells)
     holds = at_least(enough, supported) <= ALPHA

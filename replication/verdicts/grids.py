@@ -12,12 +12,13 @@ from replication import paper
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, paired
 from replication.verdicts.contrast import Asked, Contrast
-from replication.verdicts.decision import LEAST_SEEDS, needed
+from replication.verdicts.decision import needed
 from replication.verdicts.paired import chosen
 from replication.verdicts.records import scope
 from replication.verdicts.verdict import Status, Verdict
 
 ALPHA = 0.01  # the paper's
+SIGN_TEST = 0.05  # at which it must agree with the t-test, where values are rounded
 
 
 class Signs(Contrast):
@@ -42,6 +43,7 @@ class Signs(Contrast):
         found = []
         for d, (a, b) in product(seeds, combinations(paper.COEFFICIENTS, 2)):
             cell = paired({"latent": d, "row": a, "column": b}, at[d, b], at[d, a], self.measure, "ratio")
+            cell = replace(cell, missing=len(seeds[d] - set(cell.values.index)))
             swapped = {"latent": d, "row": b, "column": a}
             bounds = {"only_below": cell.only_above, "only_above": cell.only_below}
             found += [cell, replace(cell, key=swapped, values=-cell.values, **bounds)]
@@ -51,7 +53,7 @@ class Signs(Contrast):
         asked, (ours, _) = self.asked(), self.tables(store)
         caption, _ = paper.sign_grid(self.data, self.paper_measure)
         cells = self.cells(asked, ours)
-        if all(len(cell.values) < LEAST_SEEDS for cell in cells):
+        if all(cell.open for cell in cells):
             return Verdict("undecided", f"{self.named_runs}: still to be made")
         table = self.compared(cells)
         agree, unknown, cells_ = table.sum()
@@ -88,7 +90,7 @@ class Signs(Contrast):
     def sign(self, cell: Cell) -> str | None:
         """What our runs say: a sign, a blank, both where a difference is sure and too small to count, or nothing."""
         values, n = cell.values.to_numpy(), len(cell.values)
-        if n < LEAST_SEEDS or cell.diverged or (cell.only_below and cell.only_above):
+        if cell.open or cell.diverged or (cell.only_below and cell.only_above):
             return None
         floor = float(np.sqrt((cell.rounding**2).mean()))
         error = max(float(values.std(ddof=1)), floor) / np.sqrt(n)
@@ -99,7 +101,9 @@ class Signs(Contrast):
         # One of a pair that had not stopped: the effect is a bound, which can say on which side it lies and no more.
         blank = not (cell.only_below or cell.only_above) and abs(values.mean()) + half < margin
         side = "+" if t > 0 else "-"
-        sure = differs and not (cell.only_below and side == "+") and not (cell.only_above and side == "-")
+        side_of = int((values > 0).sum() if t > 0 else (values < 0).sum())
+        agreed = floor == 0 or stats.binom.sf(side_of - 1, n, 0.5) <= SIGN_TEST
+        sure = differs and agreed and not (cell.only_below and side == "+") and not (cell.only_above and side == "-")
         return (side if sure else "") + ("." if blank else "") or None
 
     def judged(self, table: pd.DataFrame) -> Status:

@@ -12,9 +12,9 @@ from replication.experiments.registry import benchmark
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, level
 from replication.verdicts.contrast import Asked, Contrast
-from replication.verdicts.decision import LEAST_SEEDS
+from replication.verdicts.decision import ALPHA, LEAST_SEEDS, decided
 from replication.verdicts.paired import chosen
-from replication.verdicts.verdict import Status, Test, Verdict, share
+from replication.verdicts.verdict import Test, Verdict, share
 
 
 class Level(Contrast):
@@ -49,7 +49,8 @@ class Step(Contrast):
             shares = self._shares(rows)
             complete = {c for other, c in asked if other == latent} >= set(paper.COEFFICIENTS) - {0.0}
             missing = len(seeds - set(shares.index)) if complete else len(seeds)
-            found.append(Cell({"latent": latent}, shares, pd.Series(0.0, shares.index), missing=missing))
+            lost = int(rows.diverged.sum())
+            found.append(Cell({"latent": latent}, shares, pd.Series(0.0, shares.index), diverged=lost, missing=missing))
         return found
 
     def _shares(self, rows: pd.DataFrame) -> pd.Series:
@@ -61,14 +62,15 @@ class Step(Contrast):
 
     @property
     def paper_cells(self) -> int:
-        return len({latent for latent, _ in self.asked()})
+        return len(self.where.get("latent", self.of.cells["latent"].values))
 
 
 class Spread(Contrast):
     """The half-width of the 95% interval that the paper's ten replications would give, relative to the mean.
 
     Estimated from each cell's standard deviation, so that the answer does not depend on how many seeds were run. The
-    λs of one latent dimension start from the same weights: a dimension counts once, with the median over its λ.
+    λs of one latent dimension start from the same weights: a dimension counts once, with the median over its λ, and has
+    the p-values of the χ² test of a variance.
     """
 
     kind: Literal["spread"]
@@ -83,17 +85,19 @@ class Spread(Contrast):
         for key, seeds in asked.items():
             runs = chosen(ours, self.keyed(key), seeds)
             if len(runs) == len(seeds) >= LEAST_SEEDS and not runs.diverged.any():
-                rows.append((key[0], width * runs[self.measure].std() / runs[self.measure].mean()))
-        by_latent = pd.DataFrame(rows, columns=["latent", "relative"]).groupby("latent").relative.median()
+                rows.append((key[0], len(runs), width * runs[self.measure].std() / runs[self.measure].mean()))
+        table = pd.DataFrame(rows, columns=["latent", "seeds", "relative"]).groupby("latent").median()
         latents = {key[0] for key in asked}
-        if len(by_latent) < len(latents):
-            waiting = len(latents) - len(by_latent)
+        if waiting := len(latents) - len(table):
             return Verdict("undecided", f"{waiting} of {len(latents)} latent dimensions wait for {self.named_runs}")
-        small = int((by_latent < self.claimed.below).sum())
-        status: Status = "holds" if small >= len(latents) - 1 else "partly" if small >= len(latents) / 2 else "fails"
-        shown = ", ".join(f"{value:.1%} at {latent}" for latent, value in by_latent.items())
-        return Verdict(status, f"{small} of {len(latents)} latent dimensions below {self.claimed.below:.0%}: {shown}",
-                       float(by_latent.median()))  # fmt: skip
+        freedom = table.seeds.to_numpy() - 1
+        square = freedom * (table.relative.to_numpy() / self.claimed.below) ** 2
+        supported, refuted = stats.chi2.cdf(square, freedom), stats.chi2.sf(square, freedom)
+        status = str(decided(supported, refuted, self.quantifier))
+        shown = ", ".join(f"{value:.1%} at {latent}" for latent, value in table.relative.items())
+        small = int((supported <= ALPHA).sum())
+        note = f"{small} of {len(latents)} latent dimensions shown to be below {self.claimed.below:.0%}: {shown}"
+        return Verdict(status, note, float(table.relative.median()))  # type: ignore[arg-type]
 
 
 class Benchmark(Test):

@@ -15,7 +15,7 @@ import pandas as pd
 
 from replication import paper, reads
 from replication.sweep.store import Array, Store
-from replication.verdicts.cells import ROUNDED, WHOLE, Cell, Statistic
+from replication.verdicts.cells import ROUNDED, Cell, Statistic, whole
 from replication.verdicts.claim import Claim
 from replication.verdicts.contrast import Contrast
 from replication.verdicts.decision import LEAST_SEEDS, Decided, Effects
@@ -62,12 +62,11 @@ def inputs(test: Contrast, store: Store) -> Inputs | None:
     spreads = [float(cell.values.std()) if len(cell.values) > 1 else np.nan for cell in chosen]
     spreads = [float(np.nanmedian(spreads)) if np.isnan(spread) else spread for spread in spreads]
     free = ours[ours.coefficient == 0] if (ours.coefficient == 0).any() else before[before.coefficient == 0]
-    whole = test.measure in WHOLE or test.measure.startswith("stopping_epoch")
     return Inputs(
         [dict(cell.key) for cell in planned], [_seeds(test, cell) for cell in planned],
         [float(f"{spread:.4g}") for spread in spreads], round(_alike(known), 3),
         int(np.median([len(cell.values) - 1 for cell in known])),
-        round(float(free[test.measure].mean()), 1) if whole else 0.0,
+        round(float(free[test.measure].mean()), 1) if whole(test.measure) else 0.0,
     )  # fmt: skip
 
 

@@ -42,12 +42,13 @@ def check_names(
 
 def outcomes(experiment: Experiment[Any], store: Store) -> pd.DataFrame:
     """The experiment's outcomes, computed once: records never change, so their names say which these are."""
-    return _outcomes(experiment.name, store.root, tuple(path.name for path in store.files(experiment.name)))
+    files = tuple(path.name for path in store.files(experiment.name))
+    return _outcomes(experiment.name, store.root, store.until, files)
 
 
 @lru_cache(maxsize=8)
-def _outcomes(name: str, root: Path, files: tuple[str, ...]) -> pd.DataFrame:
-    return EXPERIMENTS[name].summarised(Store(root))
+def _outcomes(name: str, root: Path, until: int | None, files: tuple[str, ...]) -> pd.DataFrame:
+    return EXPERIMENTS[name].summarised(Store(root, until))
 
 
 def deciding(experiment: Experiment[Any], store: Store, data: str | None = None) -> pd.DataFrame:
