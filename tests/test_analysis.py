@@ -118,10 +118,9 @@ def test_figures_hold_every_dimension(store):
         figures.time_to_quality(tables.median_time(times)),
         figures.determinant_growth(store, table),
         figures.square_parts(autoencoder.pictured(store, table)["pixel_deviation"], (4, 8)),
-        figures.lost_detail(store, table, 6),
         figures.gallery(store, table, 6, epoch=5),
     ]
-    assert [len(figure.axes) for figure in drawn] == [1, 6, 2, 5, 50]
+    assert [len(figure.axes) for figure in drawn] == [1, 6, 2, 50]
 
 
 def test_records_keep_what_the_pictures_need(store):

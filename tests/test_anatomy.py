@@ -1,11 +1,13 @@
 """Looking into autoencoders: every measure against a plain network, image by image."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from replication.data.registry import load
+from replication.experiments.anatomy import figures
 from replication.experiments.anatomy.experiment import ANATOMY, SATURATED, dissect, train_stack
 from replication.experiments.autoencoder.experiment import AutoencoderConfig
 from replication.experiments.autoencoder.training import epochs
@@ -75,3 +77,21 @@ def test_a_stack_trains_as_the_autoencoders_do():
     looked = train_stack(stack(10), "cpu", lambda: None).curves
     plain = autoencoder.train_stack(stack(10), "cpu", lambda: None).curves
     np.testing.assert_allclose(looked.error, plain.test_mse, rtol=1e-5)
+
+
+def test_figures_show_every_network(tmp_path):
+    store = Store(tmp_path)
+    made = trials(ANATOMY, "digits", seeds=(0,), latent=[10], coefficient=[0.0, 10.0], horizon=1)
+    run(ANATOMY, made, store, QUIET)
+    table = ANATOMY.summarised(store)
+    drawn = [
+        figures.by_epoch(store, table, 10, {"error": "error", "saturated": "saturated"}),
+        figures.by_latent(table, {"share_square": "share"}, level=1.0),
+        figures.worst(store, table, 10),
+        figures.error_maps(store, table, 10),
+    ]
+    assert [len(figure.axes) for figure in drawn] == [2, 1, 3, 2]
+    assert figures.worst(store, table, 99) is None
+    curves = store.curves("anatomy").merge(table[["trial", "seed", "coefficient"]], on="trial")
+    assert len(figures.stuck(curves.assign(test_mse=curves.error)).axes[0].lines) == 2
+    plt.close("all")
