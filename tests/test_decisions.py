@@ -616,3 +616,11 @@ def test_a_missing_measure_is_a_missing_pair(made_outcomes, planned):
     made_outcomes(AUTOENCODER, table)
     found = test_of(claimed={"below": 0}).decide(Store("nowhere"))
     assert found.status == "undecided" and "1 pairs are still to be run" in found.note
+
+
+def test_two_records_for_one_seed_are_refused(made_outcomes, planned):
+    planned(AUTOENCODER, mnist())
+    table = runs(lambda d, c: 0.0)
+    made_outcomes(AUTOENCODER, pd.concat([table, table.iloc[:1]], ignore_index=True).assign(trial="t"))
+    with pytest.raises(ValueError, match="several records for one seed"):
+        test_of(claimed={"below": 0}).decide(Store("nowhere"))

@@ -45,13 +45,6 @@ class Cell:
     missing: int = 0
 
     @property
-    def name(self) -> str:
-        shown = {"coefficient": "λ"}
-        named = [f"{shown.get(field, field)} {value:g}" if isinstance(value, float) else f"{field} {value}"
-                 for field, value in self.key.items()]  # fmt: skip
-        return ", ".join(named)
-
-    @property
     def open(self) -> bool:
         """It decides nothing yet: a planned seed is missing, or there are fewer than five."""
         return bool(self.missing) or len(self.values) < LEAST_SEEDS

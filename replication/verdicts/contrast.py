@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any, Self
 
 import numpy as np
@@ -15,8 +16,17 @@ from replication.experiments.registry import EXPERIMENTS
 from replication.statistics import Effect, effect
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, Statistic, effects, pooled
-from replication.verdicts.decision import Effects, Quantifier, Region, counted, decided, joined, shared
-from replication.verdicts.records import DataName, ExperimentName, check_names, deciding, not_tested, scope
+from replication.verdicts.decision import ALPHA, Effects, Quantifier, Region, counted, decided, joined, shared
+from replication.verdicts.records import (
+    DataName,
+    ExperimentName,
+    check_names,
+    deciding,
+    not_tested,
+    once,
+    paper_values,
+    scope,
+)
 from replication.verdicts.sizes import label, seeds_for
 from replication.verdicts.verdict import Beside, Test, Verdict
 
@@ -143,7 +153,7 @@ class Contrast(Test):
     def tables(self, store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The outcomes that the plan's runs gave, and those of the seeds that had been seen before it."""
         table = self.of.default(deciding(self.of, Store(store.root, self.horizon), self.data), **self.where)
-        table = table[[name for name in table if name in self.read_columns]]
+        table = once(self.of, table[[name for name in table if name in self.read_columns]], self.by)
         made = pd.concat([run.rows(table, self.horizon) for run in self.planned])
         made = made[made.coefficient.isin({key[-1] for key in self.asked()})]
         seeds = table.seed.isin(made.seed)
@@ -200,17 +210,12 @@ class Contrast(Test):
     @property
     def paper_cells(self) -> int:
         """How many cells the paper's sentence ranges over."""
-        coefficients = {key[-1] for key in self.asked()}
-        count = len(coefficients)
-        for name in self.by:
-            if name in self.of.cells:
-                asked = self.where.get(name, self.of.cells[name].values)
-                count *= len(
-                    set(self.of.cells[name].values) & set(asked if isinstance(asked, (list, tuple)) else [asked])
-                )
-            else:
-                count *= len({self.keyed(key)[name] for key in self.asked()})
-        return count
+        asked = [self.keyed(key) for key in self.asked()]
+        values = [
+            paper_values(self.of, name, self.where) if name in self.of.cells else {each[name] for each in asked}
+            for name in (*self.by, "coefficient")
+        ]
+        return prod(map(len, values))
 
     def grouped(self, cells: Sequence[Cell]) -> list[Cell]:
         """Cells after pooling."""
@@ -273,11 +278,10 @@ class Contrast(Test):
     def _notes(self, status: str, cells: Sequence[Cell], ready: Sequence[Cell], found: Effect) -> list[str]:
         arrays = effects(cells)
         supported, refuted = (
-            int((p <= 0.05).sum()) for p in (arrays.supported(self.region), arrays.refuted(self.region))
+            int((p <= ALPHA).sum()) for p in (arrays.supported(self.region), arrays.refuted(self.region))
         )
-        of = "the pooled cell" if len(cells) == 1 else f"{len(cells)} cells"
         notes = [
-            f"of {of} {supported} support the claim and {refuted} speak against it"
+            f"of {len(cells)} cells {supported} support the claim and {refuted} speak against it"
             if len(cells) > 1
             else f"{len(ready[0].values) if ready else 0} seeds"
         ]

@@ -23,7 +23,7 @@ from replication.experiments.unet import tables as unet_tables
 from replication.experiments.unet.experiment import UNET
 from replication.networks.vgg_resnet import SCHEMES
 from replication.sweep.store import Array, Store
-from replication.verdicts.records import deciding, not_tested, scope
+from replication.verdicts.records import deciding, known, not_tested, scope
 from replication.verdicts.unet import unguided
 from replication.verdicts.verdict import Status, Test, Verdict, share
 
@@ -199,17 +199,11 @@ CHECKS: Mapping[str, Callable[[pd.DataFrame], Decision | None]] = {
 }
 
 
-def _known(name: str) -> str:
-    if name not in CHECKS:
-        raise ValueError(f"there is no check {name!r}; known: {', '.join(CHECKS)}")
-    return name
-
-
 class Flow(Test):
     """A decision on what the boxes of the networks' layers show."""
 
     kind: Literal["flow"]
-    check: Annotated[str, AfterValidator(_known)]
+    check: Annotated[str, AfterValidator(lambda name: known("check", list(CHECKS), name))]
 
     def decide(self, store: Store) -> Verdict:
         table = deciding(FLOW, store)

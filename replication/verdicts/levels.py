@@ -14,6 +14,7 @@ from replication.verdicts.cells import Cell, level
 from replication.verdicts.contrast import Asked, Contrast
 from replication.verdicts.decision import ALPHA, LEAST_SEEDS, decided
 from replication.verdicts.paired import chosen
+from replication.verdicts.records import paper_values
 from replication.verdicts.verdict import Test, Verdict, share
 
 
@@ -62,7 +63,7 @@ class Step(Contrast):
 
     @property
     def paper_cells(self) -> int:
-        return len(self.where.get("latent", self.of.cells["latent"].values))
+        return len(paper_values(self.of, "latent", self.where))
 
 
 class Spread(Contrast):

@@ -54,14 +54,12 @@ class Placements(Contrast):
     placements: tuple[str, str]
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
-        first, second = (
-            {key: seeds for key, seeds in asked.items() if self.keyed(key)["layers"] == name}
-            for name in self.placements
-        )
+        first, second = self.placements
         return [
-            pair(self, key, seeds, chosen(table, self.keyed(key) | {"layers": self.placements[1]}, seeds),
+            pair(self, key, seeds, chosen(table, self.keyed(key) | {"layers": second}, seeds),
                  chosen(table, self.keyed(key), seeds))
-            for key, seeds in first.items()
+            for key, seeds in asked.items()
+            if self.keyed(key)["layers"] == first
         ]  # fmt: skip
 
 

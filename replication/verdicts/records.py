@@ -15,14 +15,14 @@ from replication.sweep.store import Store
 from replication.verdicts.verdict import Verdict
 
 
-def _known(what: str, allowed: Sequence[str], given: str) -> str:
+def known(what: str, allowed: Sequence[str], given: str) -> str:
     if given not in allowed:
         raise ValueError(f"there is no {what} {given!r}; known: {', '.join(allowed)}")
     return given
 
 
-ExperimentName = Annotated[str, AfterValidator(lambda name: _known("experiment", list(EXPERIMENTS), name))]
-DataName = Annotated[str, AfterValidator(lambda name: _known("data set", known_data(), name))]
+ExperimentName = Annotated[str, AfterValidator(lambda name: known("experiment", list(EXPERIMENTS), name))]
+DataName = Annotated[str, AfterValidator(lambda name: known("data set", known_data(), name))]
 
 
 def check_names(
@@ -35,9 +35,9 @@ def check_names(
     """
     found = EXPERIMENTS[experiment]
     for measure in measures:
-        _known(f"measure of {experiment}", list(found.measures), measure)
+        known(f"measure of {experiment}", list(found.measures), measure)
     for column in [*columns, *(where or {})]:
-        _known(f"field of {experiment}", [*found.fields, *found.cells], column)
+        known(f"field of {experiment}", [*found.fields, *found.cells], column)
 
 
 def outcomes(experiment: Experiment[Any], store: Store) -> pd.DataFrame:
@@ -57,22 +57,15 @@ def deciding(experiment: Experiment[Any], store: Store, data: str | None = None)
     return table[(table.scope != "quick") & ((table.data == data) if data else True)]
 
 
-def compared(
-    experiment: Experiment[Any],
-    store: Store,
-    data: str,
-    where: Mapping[str, Any] | None = None,
-    by: Sequence[str] = ("latent",),
-) -> pd.DataFrame:
-    """Guided networks and those beside them, under the current protocol with the default settings.
+def once(experiment: Experiment[Any], table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The table, in which no cell has two records for one seed.
 
     Raises:
-        ValueError: two records for one seed, cell and λ; they may not be averaged silently.
+        ValueError: it has; they may not be averaged silently.
     """
-    table = experiment.compared(experiment.default(deciding(experiment, store, data), **(where or {})))
     doubled = table[table.duplicated([*by, "coefficient", "seed"], keep=False)]
     if len(doubled):
-        raise ValueError(f"{experiment.name} on {data} has several records for one seed: {', '.join(doubled.trial)}")
+        raise ValueError(f"{experiment.name} has several records for one seed: {', '.join(doubled.trial)}")
     return table
 
 
@@ -94,6 +87,13 @@ def scope(
     return f"paper ({deviations})" if deviations else "paper"
 
 
+def paper_values(experiment: Experiment[Any], column: str, where: Mapping[str, Any] | None = None) -> set[Any]:
+    """The paper's values of a column, as far as a claim asks for them."""
+    values = experiment.cells[column].values
+    asked = (where or {}).get(column, values)
+    return set(values) & set(asked if isinstance(asked, (list, tuple)) else [asked])
+
+
 def missing_cells(
     experiment: Experiment[Any], table: pd.DataFrame, where: Mapping[str, Any] | None = None
 ) -> list[str]:
@@ -103,8 +103,7 @@ def missing_cells(
     """
     missing = []
     for column, cells in experiment.cells.items():
-        asked = (where or {}).get(column, cells.values)
-        wanted = set(cells.values) & set(asked if isinstance(asked, (list, tuple)) else [asked])
+        wanted = paper_values(experiment, column, where)
         if not wanted <= set(table[column]):
             missing.append(f"{len(wanted & set(table[column]))} of {len(wanted)} {cells.plural}")
     return missing

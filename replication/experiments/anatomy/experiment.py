@@ -14,7 +14,7 @@ from torch import Tensor
 
 from replication.data.registry import load
 from replication.experiments.autoencoder.experiment import AUTOENCODER, AutoencoderConfig, fingerprint, stack_by
-from replication.experiments.autoencoder.training import Moment, epochs, forward
+from replication.experiments.autoencoder.training import Moment, as_bytes, curves_of, epochs, forward
 from replication.experiments.experiment import Experiment, Plan
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Scope, Trial
@@ -47,11 +47,7 @@ def train_stack(stack: list[Trial[AutoencoderConfig]], device: str, tick: Callab
         rows.append({name: value.cpu().double().numpy() for name, value in dissect(now).items()})
         if now.epoch:
             tick()
-    frames = [
-        pd.DataFrame({"trial": trial.id, "epoch": range(len(rows)), **{k: [r[k][i] for r in rows] for k in rows[0]}})
-        for i, trial in enumerate(stack)
-    ]
-    return StackResult(pd.concat(frames, ignore_index=True), _pictures(stack, now))
+    return StackResult(curves_of(stack, rows), _pictures(stack, now))
 
 
 def dissect(now: Moment) -> dict[str, Tensor]:
@@ -63,7 +59,7 @@ def dissect(now: Moment) -> dict[str, Tensor]:
     - `error`: mean squared error; `error_most` that of the tenth of the images that differ most from the mean image in
       the square part's pixels, `error_others` that of the others; `share_ink` the share with anything but black there;
     - `error_rest`: error of the pixels outside the square part; `error_rest_blanked` the same with the square part's
-      pixels set to their mean over the training images, which on MNIST's margin is black;
+      pixels set to their mean over the training images;
     - `saturated`: share of hidden units, over images, whose slope is below `SATURATED`.
     """
     weight, images = now.parameters[0], now.splits["test"]
@@ -125,14 +121,10 @@ def _pictures(stack: list[Trial[AutoencoderConfig]], now: Moment) -> dict[str, n
     chosen = images[worst]
     return {
         "trials": np.array([trial.id for trial in stack]),
-        "worst": _bytes(chosen),
-        "returned": _bytes(forward(now.parameters, chosen.expand(len(stack), -1, -1))[1]),
+        "worst": as_bytes(chosen).numpy(),
+        "returned": as_bytes(forward(now.parameters, chosen.expand(len(stack), -1, -1))[1]).numpy(),
         "pixel_error": errors.mean(1).cpu().numpy().astype(np.float32),
     }
-
-
-def _bytes(images: Tensor) -> np.ndarray:
-    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
 def outcomes(store: Store) -> pd.DataFrame:

@@ -10,11 +10,6 @@ from replication.pages import plots
 from replication.sweep.store import Store
 
 
-def of(table: pd.DataFrame, data: str) -> pd.DataFrame:
-    """The networks on one data set with the default settings, or those of the quick profile where these are all."""
-    return table[table.data == data]
-
-
 def by_epoch(store: Store, table: pd.DataFrame, latent: int, measures: dict[str, str]) -> Figure:
     """Some measures by epoch, a panel each, a line for each λ: means over seeds."""
     joined = store.curves(ANATOMY.name).merge(table[table.latent == latent][["trial", "coefficient"]], on="trial")

@@ -17,7 +17,7 @@ from entropy_lib.theory.change import square_part
 from entropy_lib.theory.exact import gram_entropy_change
 from entropy_lib.theory.linalg import log_abs_det
 from replication.data.registry import load
-from replication.experiments.autoencoder.training import Init, Moment, epochs, evaluate, forward
+from replication.experiments.autoencoder.training import Init, Moment, as_bytes, curves_of, epochs, evaluate, forward
 from replication.experiments.experiment import Cells, Experiment, Plan
 from replication.paper import COEFFICIENTS
 from replication.sweep.stopping import EarlyStopping
@@ -128,7 +128,7 @@ def train_stack(
             reconstructions[now.epoch] = _reconstruct(now.parameters, now.splits["test"])
         if now.epoch:
             tick()
-    return StackResult(_curves(stack, rows), _artefacts(stack, reconstructions, now.splits))
+    return StackResult(curves_of(stack, rows), _artefacts(stack, reconstructions, now.splits))
 
 
 def _measure(now: Moment) -> dict[str, np.ndarray]:
@@ -154,15 +154,7 @@ def _measure(now: Moment) -> dict[str, np.ndarray]:
 def _reconstruct(parameters: list[Tensor], images: Tensor) -> Tensor:
     """The first ten test images as every trial returns them, `(trials, 10, pixels)`, as bytes."""
     images = images[:10].expand(len(parameters[0]), -1, -1)
-    return _bytes(forward(parameters, images)[1])
-
-
-def _curves(stack: list[Trial[AutoencoderConfig]], rows: list[dict[str, np.ndarray]]) -> pd.DataFrame:
-    frames = [
-        pd.DataFrame({"trial": trial.id, "epoch": range(len(rows)), **{k: [r[k][i] for r in rows] for k in rows[0]}})
-        for i, trial in enumerate(stack)
-    ]
-    return pd.concat(frames, ignore_index=True)
+    return as_bytes(forward(parameters, images)[1])
 
 
 def _artefacts(
@@ -176,13 +168,9 @@ def _artefacts(
         "epochs": np.array(list(reconstructions)),
         "trials": np.array([stack[i].id for i in shown]),
         "reconstructions": torch.stack(list(reconstructions.values()))[:, shown].numpy(),
-        "originals": _bytes(splits["test"][:10]).numpy(),
+        "originals": as_bytes(splits["test"][:10]).numpy(),
         "pixel_deviation": splits["train"].std(0).float().cpu().numpy(),
     }
-
-
-def _bytes(images: Tensor) -> Tensor:
-    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu()
 
 
 def pictured(store: Store, table: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -237,3 +239,17 @@ def evaluate(parameters: list[Tensor], images: Tensor) -> Tensor:
         chunk = chunk.expand(trials, -1, -1)
         total += (forward(parameters, chunk)[1] - chunk).square_().sum((-2, -1))
     return total / images.numel()
+
+
+def curves_of(stack: list[Trial[Any]], rows: list[dict[str, np.ndarray]]) -> pd.DataFrame:
+    """A stack's curves from its measures after each epoch, arrays over trials."""
+    frames = [
+        pd.DataFrame({"trial": trial.id, "epoch": range(len(rows)), **{k: [r[k][i] for r in rows] for k in rows[0]}})
+        for i, trial in enumerate(stack)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Images in [0, 1] as small as they can be kept."""
+    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu()
