@@ -13,8 +13,8 @@ copyFileSync("session.py", `${out}/session.txt`); // by its own name some server
 await build({
   entryPoints: ["page.js", "editor.js"], outdir: out, bundle: true, format: "esm", minify: true, logLevel: "warning",
 });
-// A classic script, which runs from file:// too.
-await build({ entryPoints: ["figures.js"], outdir: out, bundle: true, format: "iife", minify: true, logLevel: "warning" });
+// Classic scripts, which run from file:// too.
+await build({ entryPoints: ["figures.js", "claims.js"], outdir: out, bundle: true, format: "iife", minify: true, logLevel: "warning" });
 
 const pyodide = await loadPyodide();
 pyodide.FS.mkdir("/host");

@@ -213,6 +213,58 @@ def test_the_page_claims_agrees_with_the_records(site):
     assert shown(page) == dict(zip(table.id, table.verdict, strict=True))
 
 
+def claims_shown(page) -> list[str]:
+    return page.locator("table.claims tr[data-claim]:visible").evaluate_all(
+        "rows => rows.map(row => row.dataset.claim)"
+    )
+
+
+def test_claims_are_filtered_sorted_searched_and_sent_by_address(visit, address):
+    table = ledger.rows()
+    page, wrong = visit("notebooks/claims.html")
+    assert sorted(claims_shown(page)) == sorted(table.id)
+    bar, effects = page.locator(".claims-bar"), page.locator("table.forest tr[data-claim]:visible")
+    every = effects.count()
+    bar.get_by_role("button", name="fails").click()
+    assert sorted(claims_shown(page)) == sorted(table.id[table.verdict == "fails"])
+    assert bar.get_by_role("button", name="fails").get_attribute("aria-pressed") == "true"
+    bar.get_by_role("button", name="holds").click()
+    bar.get_by_label("Part").select_option("entropy flow")
+    wanted = table[(table.section == "5") & table.verdict.isin(["fails", "holds"])]
+    assert claims_shown(page) == wanted.id.tolist() and effects.count() == 0 < every
+    assert page.locator("tr.part:visible").all_inner_texts() == ["entropy flow"]
+    assert bar.get_by_role("status").inner_text() == f"{len(wanted)} of {len(table)} claims."
+    bar.get_by_label("Order").select_option("by name")
+    assert claims_shown(page) == sorted(wanted.id) and page.locator("tr.part:visible").count() == 0
+    # The view is in the address; a word that is nowhere leaves nothing, "all" brings everything back.
+    again, _ = visit(page.url.removeprefix(address))
+    assert claims_shown(again) == sorted(wanted.id)
+    bar.get_by_label("Search").fill("xyzzy")
+    assert claims_shown(page) == [] and "0 of" in bar.get_by_role("status").inner_text()
+    bar.get_by_role("button", name="all", exact=True).click()
+    assert len(claims_shown(page)) == len(table) and "?" not in page.url
+    bar.get_by_label("Search").fill("stopping epoch")
+    assert "ae-fewer-epochs" in claims_shown(page) and "theorem-2" not in claims_shown(page) and wrong == []
+
+
+def test_a_claim_that_the_address_names_is_shown_with_its_test_whatever_is_filtered(visit):
+    page, wrong = visit("notebooks/claims.html?verdict=holds#ae-fewer-epochs")
+    row = page.locator("#ae-fewer-epochs")
+    assert row.is_visible() and row.locator("dl").is_visible() and row.evaluate("row => row.matches(':target')")
+    page.evaluate("location.hash = 'theorem-2'")
+    page.locator("#theorem-2 dl").wait_for()
+    assert page.locator("#theorem-2 mjx-container").count() and wrong == []
+
+
+def test_without_scripts_the_whole_table_of_claims_stands(chromium, address):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}notebooks/claims.html")
+    assert page.locator("table.claims tr[data-claim]:visible").count() == len(ledger.rows())
+    assert page.locator(".claims-bar").count() == 0
+    context.close()
+
+
 # --- Live cells ----------------------------------------------------------------------------------
 
 
@@ -364,7 +416,7 @@ def test_without_scripts_or_a_server_the_outputs_stay_and_a_line_says_more(chrom
 
 
 def test_pages_without_live_cells_fetch_nothing_for_them(visit):
-    page, _ = visit("notebooks/claims.html")
+    page, _ = visit("notebooks/imagenette.html")
     assert page.locator("script[src*='live/']").count() == 0 and page.locator(".live-note").count() == 0
 
 

@@ -280,7 +280,7 @@ def test_seeds_outside_the_plan_explore_and_decide_nothing(made_outcomes, planne
     made_outcomes(AUTOENCODER, seen)
     found = test.decide(Store("nowhere"))
     assert found.status == "undecided" and found.explored and found.effect == pytest.approx(-0.005, abs=1e-3)
-    assert "42 pairs are still to be run (run 1 of plan.yml)" in found.note
+    assert "still to be run: 42 (run 1 of plan.yml)" in found.note
     # Beside planned seeds that say the opposite they change nothing.
     both = pd.concat([seen, runs(lambda d, c: 0.005)]).assign(trial=lambda t: [f"t{n}" for n in range(len(t))])
     made_outcomes(AUTOENCODER, both.reset_index(drop=True))
@@ -296,7 +296,7 @@ def test_a_cell_waits_for_all_its_seeds_and_a_claim_on_all_cells_for_all_cells(m
     assert test.decide(Store("nowhere")).status == "holds"
     made_outcomes(AUTOENCODER, late)
     found = test.decide(Store("nowhere"))
-    assert found.status == "undecided" and "6 pairs are still to be run" in found.note
+    assert found.status == "undecided" and "still to be run: 6 (" in found.note
     assert test_of(claimed={"below": 0}, quantifier=0.5).decide(Store("nowhere")).status == "holds"
     assert test_of(claimed={"above": 0}).decide(Store("nowhere")).status == "fails"
 
@@ -392,7 +392,7 @@ def test_a_diverged_run_supports_nothing(made_outcomes, planned):
     table["diverged"] = (table.coefficient == 10.0) & (table.seed == 4)
     made_outcomes(AUTOENCODER, table)
     found = test_of(claimed={"below": 0}).decide(Store("nowhere"))
-    assert found.status == "undecided" and "1 pairs diverged" in found.note
+    assert found.status == "undecided" and "diverged: 1." in found.note
 
 
 def test_another_reading_stands_beside_the_verdict(made_outcomes, planned):
@@ -599,7 +599,7 @@ def test_a_grid_waits_for_all_planned_seeds(made_outcomes, planned):
     planned(AUTOENCODER, mnist(seeds=range(3, 10)))
     made_outcomes(AUTOENCODER, runs(lambda d, c: 0.0, seeds=range(3, 8)))
     test = test_of(kind="signs", paper_measure="mse", margin=0.1, claimed={"above": 0.9})
-    assert "still to be made" in test.decide(Store("nowhere")).note
+    assert "Still to be run" in test.decide(Store("nowhere")).note
 
 
 def test_stops_by_rules_with_a_tolerance_are_whole_epochs_too():
@@ -615,7 +615,7 @@ def test_a_missing_measure_is_a_missing_pair(made_outcomes, planned):
     table.loc[(table.seed == 4) & (table.coefficient == 0.1), "best_test_mse"] = np.nan
     made_outcomes(AUTOENCODER, table)
     found = test_of(claimed={"below": 0}).decide(Store("nowhere"))
-    assert found.status == "undecided" and "1 pairs are still to be run" in found.note
+    assert found.status == "undecided" and "still to be run: 1 (" in found.note
 
 
 def test_two_records_for_one_seed_are_refused(made_outcomes, planned):

@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +16,8 @@ from statsmodels.stats.multitest import multipletests
 from replication import paper, reads
 from replication.experiments.registry import store_for
 from replication.pages import forest
-from replication.pages.verdicts import marks, render, shown
+from replication.pages.typeset import left_plain, typeset
+from replication.pages.verdicts import marks, render, sentence, shown
 from replication.statistics import agreement, effect, holm, sign_table
 from replication.sweep.store import Store
 from replication.verdicts import ledger, mathematics, operating, reanalysis
@@ -239,9 +239,9 @@ def test_no_sentence_states_a_verdict_that_the_ledger_does_not_give_it(path):
     text = path.read_text(encoding="utf-8").partition("## Changes to the tests")[0]
     prose = re.sub(r"```.*?```", "", text, flags=re.S)
     names = [claim.id for claim in load_claims(ROOT / "claims.yml")]
-    for sentence in re.split(r"(?<=[.!?])\s", prose):
-        named = [name for name in names if f"`{name}`" in sentence]
-        assert not (named and re.search(STATED, sentence)), sentence
+    for stated in re.split(r"(?<=[.!?])\s", prose):
+        named = [name for name in names if f"`{name}`" in stated]
+        assert not (named and re.search(STATED, stated)), stated
     glued = set(re.findall(r"verdict-([a-z0-9-]+)`", text))
     assert glued <= set(names)
 
@@ -268,6 +268,16 @@ def test_without_an_effect_a_change_is_found_in_one_of_twenty_ledgers():
     assert max(kept[name]["verdicts"]["none"]["holds"] for name in changes) < 0.075  # 0.05 and four standard errors
 
 
+def test_formulas_of_the_ledger_are_set_as_formulas():
+    for row in ledger.rows().itertuples():
+        for text in (row.quote, row.measure, row.threshold, sentence(row.note), row.scope):
+            assert not left_plain(text), f"{row.id}: {text}"
+    assert left_plain("mean log|c99|") and left_plain("the matrix V_M") and not left_plain("log|c11| to 2e-11")
+    assert typeset("below 2e-11 of -3 & <x>") == "below 2·10<sup>−11</sup> of −3 &amp; &lt;x&gt;"
+    assert typeset("1e-300") == "10<sup>−300</sup>" and typeset("8-10, VGG-16") == "8-10, VGG-16"
+    assert sentence("log|c11| falls") == "log|c11| falls." and sentence("first layer -2.19.") == "First layer -2.19."
+
+
 def test_every_claim_with_a_printed_size_has_a_place_in_the_forest():
     rows = ledger.rows()
     drawn = forest.shown(rows)
@@ -275,7 +285,5 @@ def test_every_claim_with_a_printed_size_has_a_place_in_the_forest():
     rng = np.random.default_rng(0)
     made = rows[rows.printed.notna()].assign(effect=lambda t: t.printed * rng.uniform(0.5, 1.5, len(t)))
     made = made.assign(low=made.effect * 0.9, high=np.inf)
-    figure = forest.figure(made)
-    names = [label.get_text().split("\n")[0] for axes in figure.axes for label in axes.get_yticklabels()]
-    assert sorted(names) == sorted(made.id)
-    plt.close(figure)
+    page = forest.render(made).data
+    assert sorted(re.findall(r'data-claim="([^"]+)"', page)) == sorted(made.id)

@@ -1,4 +1,5 @@
-"""Put the scripts of live cells and of figures that move on the pages that have some, and their files beside them.
+"""Put the scripts of live cells, of figures that move and of the claims on the pages that have some, and their files
+beside them.
 
 Without the script, from `file://` and in print a page keeps the outputs that it was built with, and a line
 says how they come alive. `make live` makes the files.
@@ -10,6 +11,7 @@ from pathlib import Path
 from sphinx.errors import ExtensionError
 
 _FIGURE = '<div class="explore"'
+_CLAIMS = '<div class="claims-tool"'
 _CELL = '<div class="cell tag_live'
 _NOTE = (
     '<p class="live-note">The derivations on this page can be run and changed in the browser where the book is '
@@ -31,8 +33,9 @@ def _add(app, pagename, templatename, context, doctree):
     if _CELL in context.get("body", ""):
         context["body"] = context["body"].replace(_CELL, _NOTE + _CELL, 1)
         app.add_js_file("live/page.js", type="module")
-    if _FIGURE in context.get("body", ""):
-        app.add_js_file("live/figures.js", loading_method="defer")
+    for part, script in ((_FIGURE, "figures"), (_CLAIMS, "claims")):
+        if part in context.get("body", ""):
+            app.add_js_file(f"live/{script}.js", loading_method="defer")
 
 
 def _copy(app, exception):

@@ -1,18 +1,63 @@
-"""Effects against effects: the paper's number, ours with its interval, and the margin, a row for each claim."""
+"""Effects against effects: the paper's number, ours with its interval, and the margin, a row for each claim.
 
-import matplotlib.pyplot as plt
+Drawn as a table of HTML, so that it fits a phone, follows the page's colours, and is filtered with the claims.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from IPython.display import HTML
+from matplotlib.ticker import MaxNLocator
 
-from replication.pages.plots import PALETTE
-from replication.verdicts.sizes import Label
+from replication.pages.verdicts import filled, span
 
-_COLOURS: dict[Label, str] = {
-    "opposite": PALETTE[1], "equivalent to none": PALETTE[4], "smaller than printed": PALETTE[3],
-    "consistent with the printed": PALETTE[2], "larger than printed": PALETTE[0],
-}  # fmt: skip
+_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
+_HOW = (
+    "Diamond: the paper's number. Dot and line: ours with its 95% interval, hollow where earlier seeds only explore, "
+    "an arrow where the interval has no end. Grey: the margin within which an effect counts as none."
+)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear axis, or for ratios a logarithmic one, that shows every number of its rows and no effect."""
+
+    name: str
+    low: float
+    high: float
+
+    @property
+    def ratio(self) -> bool:
+        return self.name.endswith("over unguided")
+
+    @property
+    def none(self) -> float:
+        """No effect."""
+        return 1.0 if self.ratio else 0.0
+
+    def at(self, value: float) -> float:
+        """Place of a value in percent of the axis, within it."""
+        low, high, value = (np.log(v) if self.ratio else v for v in (self.low, self.high, max(value, self.low)))
+        return round(float(np.clip(100 * (value - low) / (high - low), 0, 100)), 2)
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        values = _TICKS if self.ratio else MaxNLocator(5).tick_values(self.low, self.high)
+        return [(self.at(v), f"{v:g}".replace("-", "−")) for v in values if self.low <= v <= self.high]
+
+    @classmethod
+    def of(cls, name: str, rows: pd.DataFrame) -> "Axis":
+        known = pd.concat([rows.effect, rows.printed, rows.low, rows.high])
+        ratio = name.endswith("over unguided")
+        known = known[np.isfinite(known) & ((known > 0) if ratio else True)]
+        least, most = min(known.min(), float(ratio)), max(known.max(), float(ratio))
+        if ratio:
+            room = (most / least) ** 0.06
+            return cls(name, least / room, most * room)
+        room = (most - least) * 0.06
+        return cls(name, least - room, most + room)
 
 
 def unit(row: pd.Series) -> str:
@@ -30,55 +75,34 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(axis=[unit(row) for _, row in kept.iterrows()])
 
 
-def figure(rows: pd.DataFrame) -> Figure:
-    """One panel for each unit. A hollow point is of seeds that explore; an interval without an end is a bound."""
-    rows = shown(rows)
-    axes_of = list(dict.fromkeys(rows.axis))
-    heights = [(rows.axis == name).sum() + 0.9 for name in axes_of]
-    drawn, panels = plt.subplots(
-        len(axes_of), 1, figsize=(7.2, 0.42 * sum(heights) + 0.5), height_ratios=heights, squeeze=False
-    )
-    for axes, name in zip(panels[:, 0], axes_of, strict=True):
-        _panel(axes, rows[rows.axis == name], name)
-    return drawn
+def render(rows: pd.DataFrame) -> HTML:
+    """A group of rows for each unit, over a caption that states the finding and how to read the marks."""
+    rows, axes = shown(rows), []
+    for name in dict.fromkeys(rows.axis):
+        group = rows[rows.axis == name]
+        axis = Axis.of(name, group)
+        drawn = [_row(axis, row) for row in group.itertuples()]
+        axes.append({"name": name, "none": axis.at(axis.none), "ticks": axis.ticks, "rows": drawn})
+    return filled("forest.html", axes=axes, caption=f"{_finding(rows)} {_HOW}")
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, name: str) -> None:
-    ratio = name.endswith("over unguided")
-    none = 1.0 if ratio else 0.0
-    if ratio:
-        axes.set_xscale("log")
-    known = pd.concat([rows.effect, rows.printed, rows.low.replace(0.0, np.nan), rows.high])
-    known = known[np.isfinite(known)]
-    ends = _limits(known.min(), known.max(), none, ratio)
-    for place, row in enumerate(rows.itertuples()):
-        band = (none / (1 + row.margin), none * (1 + row.margin)) if ratio else (-row.margin, row.margin)
-        axes.barh(place, band[1] - band[0], left=band[0], height=0.8, color="#9994", zorder=0)
-        colour = _COLOURS.get(row.label, "#777777")
-        low, high = max(row.low, ends[0]), min(row.high, ends[1])
-        axes.plot([low, high], [place, place], color=colour, linewidth=2)
-        for bound, end, marker in ((row.low, ends[0], "<"), (row.high, ends[1], ">")):
-            if (bound < ends[0]) or (bound > ends[1]):
-                axes.plot(end, place, marker, color=colour, markersize=5, clip_on=False)
-        filled = "white" if row.explored else colour
-        axes.plot(row.effect, place, "o", color=colour, markerfacecolor=filled, markersize=6)
-        axes.plot(row.printed, place, "D", color="black", markersize=5, markerfacecolor="none", zorder=3)
-    axes.axvline(none, color="#777777", linewidth=0.8)
-    axes.set(xlim=ends, ylim=(len(rows) - 0.5, -0.5), xlabel=name)
-    said = ["explored" if row.explored else row.label or "waits" for row in rows.itertuples()]
-    names = [f"{name}\n{label}" for name, label in zip(rows.id, said, strict=True)]
-    axes.set_yticks(range(len(rows)), names, fontsize=8)
-    if ratio:
-        ticks = [t for t in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10) if ends[0] <= t <= ends[1]]
-        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        axes.minorticks_off()
+def _said(row: Any) -> str:
+    return "only explored" if row.explored else row.label or "waits"
 
 
-def _limits(least: float, most: float, none: float, ratio: bool) -> tuple[float, float]:
-    """The ends of an axis that shows every number and no effect, with some room."""
-    least, most = min(least, none), max(most, none)
-    if ratio:
-        room = (most / least) ** 0.06
-        return least / room, most * room
-    room = (most - least) * 0.06
-    return least - room, most + room
+def _finding(rows: pd.DataFrame) -> str:
+    counts = pd.Series([_said(row) for row in rows.itertuples()], dtype=str).value_counts()
+    found = ", ".join(f"{count} {said}" for said, count in counts.items())
+    return f"Ours against {len(rows)} printed size{'s' * (len(rows) != 1)}: {found or 'none has a record yet'}."
+
+
+def _row(axis: Axis, row: Any) -> dict[str, Any]:
+    band = (1 / (1 + row.margin), 1 + row.margin) if axis.ratio else (-row.margin, row.margin)
+    said = _said(row)
+    return {
+        "id": row.id, "said": said, "css": said.replace(" ", "-"), "margin": [axis.at(end) for end in band],
+        "interval": [axis.at(row.low), axis.at(row.high)], "open": [row.low < axis.low, row.high > axis.high],
+        "effect": axis.at(row.effect), "printed": axis.at(row.printed),
+        "spoken": f"{row.id}: {said}; ours {row.effect:.3g}{span(row)}, the paper's {row.printed:.3g}, "
+        f"margin {row.margin:g}",
+    }  # fmt: skip

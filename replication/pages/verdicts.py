@@ -10,6 +10,7 @@ from IPython.display import HTML
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from myst_nb import glue
 
+from replication.pages.typeset import typeset
 from replication.verdicts.verdict import VERDICTS
 
 _MARKS = {"holds": "✓", "partly": "◐", "fails": "✗", "undecided": "?", "as printed": "▤", "not tested": "–"}
@@ -35,23 +36,40 @@ def span(row: Any) -> str:
     return f" (95%: at least {ends[0]})" if ends[0] else f" (95%: at most {ends[1]})" if ends[1] else ""
 
 
+def sentence(note: str) -> str:
+    """A note with a capital, unless a formula begins it, and a full stop."""
+    word = re.match(r"[a-z]+(?=[\s,:;])", note)
+    return (note[0].upper() + note[1:] if word else note).removesuffix(".") + "." if note else ""
+
+
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined
 )
-_templates.filters |= {"span": span, "mark": _MARKS.__getitem__, "css": lambda verdict: verdict.replace(" ", "-")}
+_templates.filters |= {
+    "span": span, "mark": _MARKS.__getitem__, "css": lambda verdict: verdict.replace(" ", "-"), "typeset": typeset,
+    "sentence": sentence,
+}  # fmt: skip
 _templates.tests["finite"] = math.isfinite
 
 
 def render(rows: pd.DataFrame) -> HTML:
     """A table of claims; each row carries its claim and verdict for `shown`."""
-    return _html("claims.html", rows=list(rows.itertuples()))
+    return filled("claims.html", groups=[("", list(rows.itertuples()))])
+
+
+def by_part(rows: pd.DataFrame) -> HTML:
+    """The table of all claims under the parts of the paper; `live/claims.js` filters and sorts it."""
+    return filled("claims.html", groups=_parts(rows))
 
 
 def marks(rows: pd.DataFrame) -> HTML:
     """All verdicts at a glance: a row for each part of the paper, a mark for each claim that leads to its row."""
-    parts = [(part, list(rows[rows.section.isin(sections)].itertuples())) for part, sections in PARTS.items()]
     counts = {verdict: int((rows.verdict == verdict).sum()) for verdict in VERDICTS}
-    return _html("marks.html", parts=parts, counts=counts)
+    return filled("marks.html", parts=_parts(rows), counts=counts)
+
+
+def _parts(rows: pd.DataFrame) -> list[tuple[str, list[Any]]]:
+    return [(part, list(rows[rows.section.isin(sections)].itertuples())) for part, sections in PARTS.items()]
 
 
 # Fewer epochs, fewer dimensions, higher accuracy: what the abstract promises.
@@ -60,7 +78,7 @@ HEADLINES = ("ae-fewer-epochs", "rich-representations", "cnn-all-increase")
 
 def headlines(rows: pd.DataFrame) -> HTML:
     """The claims that the others rest on, each with its verdict, its effect, and what an author would say first."""
-    return _html("headlines.html", rows=list(rows.set_index("id").loc[list(HEADLINES)].reset_index().itertuples()))
+    return filled("headlines.html", rows=list(rows.set_index("id").loc[list(HEADLINES)].reset_index().itertuples()))
 
 
 def say(rows: pd.DataFrame) -> None:
@@ -74,5 +92,6 @@ def shown(page: str) -> dict[str, str]:
     return dict(re.findall(r'data-claim="([^"]+)" data-verdict="([^"]+)"', page))
 
 
-def _html(template: str, **values: Any) -> HTML:
+def filled(template: str, **values: Any) -> HTML:
+    """A template of `templates/` with its values."""
     return HTML(_templates.get_template(template).render(**values))

@@ -179,7 +179,7 @@ class Contrast(Test):
         found = self.size(ready or [cell for cell in cells if len(cell.values)])
         margin = self.scaled_margin
         size = "" if self.printed is None or not ready else label(found, self.scaled(self.printed), margin)
-        note = "; ".join(self._notes(status, cells, ready, found))
+        note = " ".join(self._notes(status, cells, ready, found))
         covered = scope(self.of, ours, self.by, self.where)
         return Verdict(
             status, note, self.shown(found.mean), (self.shown(found.low), self.shown(found.high)), covered, size,
@@ -281,16 +281,17 @@ class Contrast(Test):
             int((p <= ALPHA).sum()) for p in (arrays.supported(self.region), arrays.refuted(self.region))
         )
         notes = [
-            f"of {len(cells)} cells {supported} support the claim and {refuted} speak against it"
+            f"Of {len(cells)} {combinations(cells)} {supported or 'none'} {'is' if supported < 2 else 'are'} shown "
+            f"to agree with the claim and {refuted or 'none'} to disagree."
             if len(cells) > 1
-            else f"{len(ready[0].values) if ready else 0} seeds"
+            else f"{len(ready[0].values) if ready else 0} seeds."
         ]
         if self.quantifier == "any" and ready:
-            notes.append("the effect is that of the best cell")
+            notes.append("The effect is that of the best of them.")
         if bounds := sum(cell.only_below or cell.only_above for cell in cells):
-            notes.append(f"{bounds} give only a bound because runs had not stopped at the horizon")
+            notes.append(f"Runs that had not stopped at the horizon leave only a bound in {bounds}.")
         if diverged := sum(cell.diverged for cell in cells):
-            notes.append(f"{diverged} pairs diverged")
+            notes.append(f"Pairs that diverged: {diverged}.")
         if waiting := self._waiting(cells):
             notes.append(waiting)
         elif status == "undecided" and len(cells) == 1 and self.margin:
@@ -299,14 +300,14 @@ class Contrast(Test):
 
     def _waiting(self, cells: Sequence[Cell]) -> str:
         missing = sum(cell.missing for cell in cells)
-        return f"{missing} pairs are still to be run ({self.named_runs})" if missing else ""
+        return f"Comparisons that are planned and still to be run: {missing} ({self.named_runs})." if missing else ""
 
     def _wanted(self, found: Effect) -> str:
         """How wide the interval is, the margin, and how many seeds would do."""
         half = (found.high - found.low) / 2
         seeds = seeds_for(found, self.scaled_margin)
         wanted = f"about {seeds:.0f} seeds would do" if np.isfinite(seeds) else "no number of seeds can be given"
-        return f"the interval is ± {half:.2g} wide and the margin {self.scaled_margin:.2g}: {wanted}"
+        return f"The interval is ± {half:.2g} wide and the margin {self.scaled_margin:.2g}: {wanted}."
 
     def _explored(self, before: pd.DataFrame, planned: Sequence[Cell]) -> Verdict:
         """No planned run is there yet: what earlier seeds say, which decides nothing."""
@@ -316,6 +317,26 @@ class Contrast(Test):
             return replace(not_tested(self.experiment, self.data), note=waiting)
         found = self.size(cells)
         covered = scope(self.of, before, self.by, self.where)
-        note = f"{waiting}; the effect is that of seeds seen before the test was written, which decide nothing"
+        note = f"{waiting} The effect is that of seeds seen before the test was written, which decide nothing."
         span = self.shown(found.low), self.shown(found.high)
         return Verdict("undecided", note, self.shown(found.mean), span, covered, explored=True)
+
+
+# What fields are called in a sentence.
+_FIELDS = {
+    "latent": ("latent dimension", "latent dimensions"),
+    "coefficient": ("λ", "values of λ"),
+    "architecture": ("architecture", "architectures"),
+    "layers": ("placement", "placements"),
+    "form": ("form of the loss", "forms of the loss"),
+}
+
+
+def combinations(cells: Sequence[Cell]) -> str:
+    """What several cells are, in words."""
+    varied = [name for name in cells[0].key if name in _FIELDS and len({cell.key.get(name) for cell in cells}) > 1]
+    if not varied:
+        return "readings"
+    if len(varied) == 1:
+        return _FIELDS[varied[0]][1]
+    return "combinations of " + " and ".join(_FIELDS[name][0] for name in varied)

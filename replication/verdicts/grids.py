@@ -54,14 +54,18 @@ class Signs(Contrast):
         caption, _ = paper.sign_grid(self.data, self.paper_measure)
         cells = self.cells(asked, ours)
         if all(cell.open for cell in cells):
-            return Verdict("undecided", f"{self.named_runs}: still to be made")
+            return Verdict("undecided", f"Still to be run: {self.named_runs}.")
         table = self.compared(cells)
         agree, unknown, cells_ = table.sum()
         low, high = agree / cells_, (agree + unknown) / cells_
+        known = table[table.unknown < table.cells]
         shown = ", ".join(
-            f"{row.agree} of {row.cells} ({row.unknown} unknown) at {row.Index}" for row in table.itertuples()
+            f"{row.agree} of {row.cells} at d = {row.Index}" + (f" ({row.unknown} not sure)" if row.unknown else "")
+            for row in known.itertuples()
         )
-        note = f"cells that agree: {shown} (caption: {caption})"
+        note = f"Entries of the table that agree with the paper's, whose caption says d = {caption}: {shown}."
+        if waiting := [str(latent) for latent in table.index.difference(known.index)]:
+            note += f" Still to be run: d = {', '.join(waiting)} ({self.named_runs})."
         covered = scope(self.of, ours, self.by, self.where)
         return Verdict(self.judged(table), note, low, (low, high), covered)
 

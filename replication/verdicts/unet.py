@@ -49,9 +49,8 @@ class UNetFlow(Test):
         free = free[free.trial.isin(made.trial) & ~free.diverged.astype(bool)]
         if waiting := len(planned - set(free.seed)):
             named = " and ".join(self.runs)
-            return Verdict(
-                "undecided", f"{waiting} of {len(planned)} networks are still to be run (run {named} of plan.yml)"
-            )
+            missing = f"{waiting} of {len(planned)} (run {named} of plan.yml)"
+            return Verdict("undecided", f"Networks that are planned and still to be run: {missing}.")
         bends = np.array([self.bend(store, free, measure) for measure in ("tap 1 1", "exact")])
         found, plain = effect(bends[0]), np.zeros(len(bends), bool)
         cells, more = Effects(bends, np.zeros_like(bends), plain, plain, plain), Region(above=0.0)
