@@ -169,7 +169,7 @@ def test_nothing_that_a_record_says_can_become_markup(tmp_path, monkeypatch):
     line = book._origin(
         chapter, figure, book.Made("", {"profile": evil}, {"device": evil, "torch": "2"}, {}, {})
     ).source
-    assert "\n" not in line and "<script" not in line and line.count("<p") == 1
+    assert "\n" not in line and "<script" not in line and line.count("<details") == 1
 
 
 PARAMETERS = {
@@ -335,7 +335,9 @@ def test_every_figure_of_the_book_states_its_origin(executed):
         for cell, following in zip(cells, cells[1:] + [None], strict=True):
             if cell.cell_type == "code" and any(book.is_figure(output) for output in cell.outputs):
                 figures += 1
-                assert following.source.startswith(f'<p class="origin">notebooks/{name}.md')
+                assert re.match(
+                    rf'<details class="origin"><summary>[^<]+</summary>notebooks/{name}\.md', following.source
+                )
                 if name == "autoencoder":
                     assert re.search("trials on|the ledger", following.source)
     assert figures >= 12

@@ -165,6 +165,45 @@ def test_dark_mode_has_light_ink(visit):
     assert all(("invert" in style) != photo for photo, style in filters) and any(photo for photo, _ in filters)
 
 
+def test_home_answers_in_one_screen(visit):
+    """Question, answer, three doors and the figure, before anything is scrolled; on a phone the caption may follow."""
+    for width, height in ((1280, 800), (390, 844)):
+        page, wrong = visit("notebooks/home.html", width=width)
+        page.set_viewport_size({"width": width, "height": height})
+        parts = [page.locator("article h1"), page.locator("p.promises"), page.locator(".doors"), page.locator("figure img")]
+        ends = [part.bounding_box()["y"] + part.bounding_box()["height"] for part in parts]
+        assert ends == sorted(ends) and ends[-1] <= height and wrong == []
+    assert page.locator(".doors a").evaluate_all("doors => doors.length") == 3
+
+
+def test_the_sidebar_shows_every_part_and_opens_the_one_that_is_read(visit):
+    page, _ = visit("notebooks/dense.html", width=1280)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    parts = page.locator("details.part > summary")
+    assert parts.count() >= 5 and all(part.bounding_box()["y"] < 800 for part in parts.all())
+    assert page.locator("details.part[open] > summary").all_inner_texts() == ["The theory, step by step"]
+    page.get_by_text("The experiments", exact=True).click()
+    assert page.get_by_role("link", name="Performance of the sweeps").first.is_visible()
+
+
+def test_panels_stand_one_under_another_on_a_phone(visit):
+    for width, narrow in ((390, True), (1200, False)):
+        page, wrong = visit("notebooks/entropy.html", width=width)
+        image = page.locator("#fig-cloud img")
+        image.scroll_into_view_if_needed()
+        assert ("narrow" in image.evaluate("image => image.currentSrc")) == narrow
+        size = image.bounding_box()
+        assert (size["height"] > size["width"]) == narrow and size["width"] <= width and wrong == []
+
+
+def test_a_figure_says_where_it_comes_from_when_it_is_asked(visit):
+    page, _ = visit("notebooks/entropy.html")
+    origin = page.locator("details.origin").first
+    assert "notebooks/entropy.md" not in origin.inner_text()
+    origin.locator("summary").click()
+    assert "notebooks/entropy.md" in origin.inner_text()
+
+
 def test_search_finds_corollary_6(visit):
     page, wrong = visit("search.html?q=Corollary+6")
     page.wait_for_selector("#search-results li")

@@ -35,15 +35,15 @@ def experiment_of(name: str) -> Experiment[Any]:
     return EXPERIMENTS[name]
 
 
-def store_for(profile: str, folder: Path | None = None) -> Store:
+def store_for(profile: str, folder: Path | None = None, until: int | None = None) -> Store:
     """Where a profile's records go: `quick` ones into the build, real ones into `results/`.
 
-    `$ENTROPY_RESULTS` or `folder` moves the real ones.
+    `$ENTROPY_RESULTS` or `folder` moves the real ones; `until` reads every curve up to this epoch alone.
     """
     if profile == "quick":
         # Records of an older schema, which an earlier version may have left in a build, are another store.
-        return Store(folder or ROOT / "_build" / "records" / f"schema-{VERSION}")
-    return Store(folder or Path(os.environ.get("ENTROPY_RESULTS", ROOT / "results")))
+        return Store(folder or ROOT / "_build" / "records" / f"schema-{VERSION}", until)
+    return Store(folder or Path(os.environ.get("ENTROPY_RESULTS", ROOT / "results")), until)
 
 
 def faults(store: Store) -> list[str]:

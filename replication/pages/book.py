@@ -8,6 +8,7 @@ and the build has had no warning.
 """
 
 import ast
+import hashlib
 import html
 import json
 import os
@@ -249,8 +250,16 @@ def staged(chapter: Chapter) -> nbformat.NotebookNode:
         if figures:
             _check_described(chapter, cell)
             cells.append(_origin(chapter, figures[-1], made))
+        tags = cell.metadata.get("tags", [])
+        if "hide-input" in tags and not any(map(_can_be_seen, cell.outputs)):
+            cell.metadata.tags = ["remove-input" if tag == "hide-input" else tag for tag in tags]
     notebook.cells = cells
     return notebook
+
+
+def _can_be_seen(output: nbformat.NotebookNode) -> bool:
+    """Whether an output is more than numbers that prose takes up: a fold over nothing is not worth its line."""
+    return not output.get("data") or any(not kind.startswith("application/papermill") for kind in output.data)
 
 
 def is_figure(output: nbformat.NotebookNode) -> bool:
@@ -265,7 +274,7 @@ def _check_described(chapter: Chapter, cell: nbformat.NotebookNode) -> None:
 
 
 def _origin(chapter: Chapter, figure: nbformat.NotebookNode, made: Made) -> nbformat.NotebookNode:
-    """The line under a figure: notebook, parameters, records and hardware."""
+    """What unfolds under a figure: notebook, parameters, records and hardware."""
     parts = [
         f"notebooks/{chapter.name}.md",
         ", ".join(f"{name} = {value}" for name, value in made.parameters.items() if value != "") or "no parameters",
@@ -274,7 +283,8 @@ def _origin(chapter: Chapter, figure: nbformat.NotebookNode, made: Made) -> nbfo
     ]
     # One line: a blank one would end the paragraph, and what follows would be read as Markdown, a directive even.
     lines = [html.escape(" ".join(str(part).split())) for part in parts]
-    return nbformat.v4.new_markdown_cell(f'<p class="origin">{" · ".join(lines)}</p>')
+    unfolds = f'<details class="origin"><summary>Where this figure comes from</summary>{" · ".join(lines)}</details>'
+    return nbformat.v4.new_markdown_cell(unfolds)
 
 
 def build() -> Path:
@@ -338,7 +348,10 @@ def _stage() -> Path:
     downloads = stage / "extra" / "downloads"
     wanted: dict[Path, str | bytes] = {}
     for chapter in tqdm(chapters(), desc="staging chapters"):
-        with_outputs = nbformat.writes(staged(chapter))
+        notebook = staged(chapter)
+        for name, narrow in _narrow(notebook).items():
+            wanted[stage / "_static" / "narrow" / name] = narrow
+        with_outputs = nbformat.writes(notebook)
         wanted[stage / "notebooks" / f"{chapter.name}.ipynb"] = with_outputs
         wanted[downloads / f"{chapter.name}-executed.ipynb"] = with_outputs
         wanted[downloads / f"{chapter.name}.ipynb"] = nbformat.writes(publish.clean(chapter.source, ROOT))
@@ -351,6 +364,16 @@ def _stage() -> Path:
         _write_if_changed(path, content)
     _prune(stage, set(wanted))
     return stage
+
+
+def _narrow(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    """Take the figures' forms for a phone out of a notebook, by the names that MyST-NB gives the figures themselves."""
+    found = {}
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        if is_figure(output) and (narrow := output.metadata.pop("narrow", "")):
+            whole = os.linesep.join(output.data["image/svg+xml"].splitlines())
+            found[f"{hashlib.sha256(whole.encode()).hexdigest()}.svg"] = narrow
+    return found
 
 
 def _prune(stage: Path, wanted: set[Path]) -> None:

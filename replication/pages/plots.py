@@ -19,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+_GREY = "#767676"
+_PHONE = 4.4  # inches: ten points of text stay as large on a phone as the page's own
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 
 
@@ -37,9 +39,54 @@ def use_style() -> None:
 
 
 def show(figure: Figure, records: str | None = None) -> None:
-    """Display a figure once; `records` names the records that it was drawn from, for the line below it."""
-    display(figure, metadata={"records": records} if records else {})
+    """Display a figure once; `records` names the records that it was drawn from, for what unfolds below it.
+
+    Its form for a phone goes along, if it has one: the panels of one row, one under another.
+    """
+    about = {"records": records} if records else {}
+    if any(panel.images for panel in figure.axes):
+        _neutral(figure)
+    with io.StringIO() as wide:  # laid out and drawn before anything is moved
+        figure.savefig(wide, format="svg", metadata={"Date": None})
+        drawn = wide.getvalue()
+    if narrow := _narrow(figure):
+        about["narrow"] = narrow
+    display({"image/svg+xml": drawn, "text/plain": ""}, metadata=about, raw=True)
     plt.close(figure)
+
+
+def _neutral(figure: Figure) -> None:
+    """Letters beside pictures, which dark mode leaves as they are, in a grey that can be read on either ground."""
+    for panel in figure.axes:
+        labels = [panel.title, panel.xaxis.label, panel.yaxis.label, *panel.get_xticklabels(), *panel.get_yticklabels()]
+        for text in labels:
+            text.set_color(_GREY)
+
+
+def _narrow(figure: Figure) -> str:
+    """The figure as SVG with its panels one under another; empty for one that is no row of panels."""
+    places = [panel.get_subplotspec() for panel in figure.axes]
+    grids = {place.get_gridspec() if place else None for place in places}
+    grid = grids.pop()
+    if grids or grid is None or grid.nrows > 1:
+        return ""
+    panels, height = figure.axes, figure.get_figheight()
+    grid = figure.add_gridspec(len(panels), 1)
+    for place, panel in enumerate(panels):
+        panel.set_subplotspec(grid[place])
+        panel.tick_params(labelleft=True, labelbottom=True)
+        shared = panel.get_shared_y_axes().joined(panel, panels[0])
+        if shared and not panel.get_ylabel():
+            panel.set_ylabel(panels[0].get_ylabel())
+    for legend in list(figure.legends):
+        handles = [handle for handle in legend.legend_handles if handle is not None]
+        labels = [text.get_text() for text in legend.get_texts()]
+        legend.remove()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.set_size_inches(_PHONE, min(height, 3.0) * len(panels) + 0.3 * len(figure.legends))
+    with io.StringIO() as narrow:
+        figure.savefig(narrow, format="svg", metadata={"Date": None})
+        return narrow.getvalue()
 
 
 def table(frame: pd.DataFrame, digits: Mapping[str, str] | None = None) -> None:

@@ -1,8 +1,12 @@
 """Figures of the autoencoder chapter, each from a table of outcomes or from stored curves."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from replication import paper
@@ -11,29 +15,57 @@ from replication.pages import plots
 from replication.statistics import agreement, effect, sign_table
 from replication.sweep.store import Store
 
+# From here on the curves of different λ lie on top of each other: they are shown as one.
+_STRONG = 0.01
+
+
+@dataclass(frozen=True)
+class _Bundle:
+    """One λ, or all strong ones."""
+
+    label: str
+    coefficients: list[float]
+    colour: object
+
+
+def _bundles(coefficients: Iterable[float]) -> list[_Bundle]:
+    weak = sorted(c for c in coefficients if c < _STRONG)
+    strong = sorted(c for c in coefficients if c >= _STRONG)
+    colours = plots.coefficient_colours([*weak, *strong[:1]])
+    bundles = [_Bundle(plots.coefficient_label(c), [c], colours[c]) for c in weak]
+    if len(strong) > 1:
+        bundles.append(_Bundle(f"λ from {strong[0]:g} to {strong[-1]:g}", strong, colours[strong[0]]))
+    elif strong:
+        bundles.append(_Bundle(plots.coefficient_label(strong[0]), strong, colours[strong[0]]))
+    return bundles
+
 
 def by_latent(outcomes: pd.DataFrame) -> Figure:
-    """Figs 3(a)/5(a) and 4(a)/6(a): test MSE and stopping epoch against latent dimension, 95% t-intervals.
+    """Figs 3(a)/5(a) and 4(a)/6(a): test MSE and stopping epoch against latent dimension, 95% t-intervals over seeds.
 
-    A triangle marks a mean to which runs belong that the horizon cut off: the stop would have come later.
+    Strong λ are one line, the mean over them, in a band from the least to the largest of their means. A triangle marks
+    a mean to which runs belong that the horizon cut off: the stop would have come later.
     """
-    colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.6))
     for axes, measure, label in zip(
         panels, ("test_mse", "stopping_epoch"), ("test MSE at the stopping epoch", "stopping epoch"), strict=True
     ):
-        for shift, (coefficient, group) in enumerate(outcomes.groupby("coefficient")):
-            points = [(latent, effect(cell[measure].to_numpy())) for latent, cell in group.groupby("latent")]
-            at = np.array([latent for latent, _ in points]) * (1 + 0.01 * (shift - 3))
+        for shift, bundle in enumerate(_bundles(outcomes.coefficient.unique())):
+            group = outcomes[outcomes.coefficient.isin(bundle.coefficients)]
+            by_seed = group.groupby(["latent", "seed"])[measure].mean()
+            points = [(latent, effect(cell.to_numpy())) for latent, cell in by_seed.groupby("latent")]
+            at = np.array([latent for latent, _ in points]) * (1 + 0.01 * (shift - 2))
             mean = np.array([e.mean for _, e in points])
             spread = np.array([[e.mean - e.low, e.high - e.mean] for _, e in points]).T
             spread = np.where(np.isfinite(spread), spread, 0)
             axes.errorbar(
-                at, mean, spread, color=colours[coefficient], capsize=2, marker="o", markersize=3, linewidth=1.2,
-                label=plots.coefficient_label(coefficient),
+                at, mean, spread, color=bundle.colour, capsize=2, marker="o", markersize=3, linewidth=1.2,
+                label=bundle.label,
             )  # fmt: skip
+            each = group.groupby(["latent", "coefficient"])[measure].mean().unstack()
+            axes.fill_between(at, each.min(axis=1), each.max(axis=1), color=bundle.colour, alpha=0.25, linewidth=0)
             cut = group.groupby("latent").censored.any().to_numpy(bool)
-            axes.plot(at[cut], mean[cut], "^", color=colours[coefficient], markersize=6, markerfacecolor="white")
+            axes.plot(at[cut], mean[cut], "^", color=bundle.colour, markersize=6, markerfacecolor="white")
         axes.set(xlabel="latent dimension d", ylabel=label)
     panels[0].set_yscale("log")
     panels[1].set_ylim(bottom=0)
@@ -55,26 +87,55 @@ def grids(outcomes: pd.DataFrame, latent: int, measure: str, reference: tuple[st
 
 
 def curves(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
-    """Mean validation MSE (left) and log|det W| (right) by epoch.
+    """Mean validation MSE (left) and log|det W| (right) by epoch, strong λ as a band.
 
     A dot where the average run is stopped; a triangle at the end where the horizon cut runs off that had not stopped.
     """
-    colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.6))
-    at = outcomes[outcomes.latent == latent]
-    stops = at.groupby("coefficient").stopping_epoch.mean().round().astype(int)
-    late = at.groupby("coefficient").censored.any()
-    joined = store.curves(AUTOENCODER.name).merge(at[["trial", "coefficient"]], on="trial")
-    for c, group in joined.groupby("coefficient"):
-        mean = group.groupby("epoch")[["validation_mse", "log_abs_det"]].mean()
-        panels[0].plot(mean.validation_mse, color=colours[c], label=plots.coefficient_label(c))
-        mark = {"marker": "^", "markerfacecolor": "white"} if late[c] else {"marker": "o"}
-        panels[0].plot(stops[c], mean.validation_mse[stops[c]], color=colours[c], markersize=5, **mark)
-        panels[1].plot(mean.log_abs_det, color=colours[c])
-    panels[0].set(xlabel="epoch", ylabel="validation MSE", yscale="log", title=f"d = {latent}")
+    at, means = _by_epoch(store, outcomes, latent)
+    _errors(panels[0], at, means)
+    _lines(panels[1], means, "log_abs_det")
+    panels[0].set(title=f"d = {latent}")
     panels[1].set(xlabel="epoch", ylabel="log|det W| (nats)", title="what the loss raises")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
     return figure
+
+
+def stops(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
+    """The left half of `curves`, alone and labelled at its lines."""
+    figure, axes = plt.subplots(figsize=(7.2, 2.5))
+    at, means = _by_epoch(store, outcomes, latent)
+    _errors(axes, at, means)
+    last = means.index.get_level_values("epoch").max()
+    for bundle in _bundles(at.coefficient.unique()):
+        end = means.loc[bundle.coefficients].xs(last, level="epoch").validation_mse.mean()
+        axes.annotate(bundle.label, (last, end), (6, 0), textcoords="offset points", va="center", color=bundle.colour)
+    return figure
+
+
+def _by_epoch(store: Store, outcomes: pd.DataFrame, latent: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The outcomes at one dimension, and the means of their curves by λ and epoch."""
+    at = outcomes[outcomes.latent == latent]
+    joined = store.curves(AUTOENCODER.name).merge(at[["trial", "coefficient"]], on="trial")
+    return at, joined.groupby(["coefficient", "epoch"])[["validation_mse", "log_abs_det"]].mean()
+
+
+def _lines(axes: Axes, means: pd.DataFrame, measure: str) -> None:
+    for bundle in _bundles(means.index.unique("coefficient")):
+        each = means.loc[bundle.coefficients, measure].unstack("coefficient")
+        axes.plot(each.mean(axis=1), color=bundle.colour, label=bundle.label)
+        axes.fill_between(each.index, each.min(axis=1), each.max(axis=1), color=bundle.colour, alpha=0.25, linewidth=0)
+
+
+def _errors(axes: Axes, at: pd.DataFrame, means: pd.DataFrame) -> None:
+    _lines(axes, means, "validation_mse")
+    for bundle in _bundles(at.coefficient.unique()):
+        runs = at[at.coefficient.isin(bundle.coefficients)]
+        stop = round(runs.stopping_epoch.mean())
+        error = means.loc[bundle.coefficients].xs(stop, level="epoch").validation_mse.mean()
+        cut = bool(runs.censored.any())
+        axes.plot(stop, error, "^" if cut else "o", color=bundle.colour, mfc="white" if cut else None, markersize=5)
+    axes.set(xlabel="epoch", ylabel="validation MSE", yscale="log")
 
 
 def explorable(store: Store, outcomes: pd.DataFrame, latent: int) -> dict:
