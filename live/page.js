@@ -1,9 +1,10 @@
-// Run, Edit, Reset and Stop on every cell tagged `live`; Python is fetched at the first Run.
+// Run, Edit, Reset and Stop on every cell tagged `live`, Check on every answer; Python is fetched at the first of them.
 const BASE = new URL(".", import.meta.url);
 
 /** Python in a worker. Stopping it loses every name that was defined. */
 class Python {
-  run(source, output) {
+  /** Run `{source}` or judge `{answer}`; `output` gets what comes of it. True unless it failed. */
+  run(request, output) {
     return new Promise((resolve) => {
       this.finish = resolve;
       const fail = (reason) => {
@@ -22,7 +23,7 @@ class Python {
       };
       this.worker.onerror = (error) =>
         fail(error.message ?? "worker.js was not loaded; the server did not send it, or a content policy forbids it");
-      this.worker.postMessage({ source });
+      this.worker.postMessage(request);
     });
   }
 
@@ -94,7 +95,7 @@ class Cell {
   async execute(status) {
     const output = document.createElement("div");
     output.className = "cell_output live-output";
-    const finished = await python.run(this.source, ({ kind, text }) => {
+    const finished = await python.run({ source: this.source }, ({ kind, text }) => {
       if (kind === "progress") status.textContent = text;
       else append(output, kind, text);
     });
@@ -164,5 +165,22 @@ function append(output, kind, text) {
   block.textContent = kind === "latex" ? `\\[${text.replace(/^\$\$?|\$\$?$/g, "")}\\]` : text;
 }
 
+/** A field under an exercise: SymPy says whether its content equals the right answer. */
+function answer(form) {
+  const [input, says] = [form.querySelector("input"), form.querySelector("output")];
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    says.textContent = "waiting for a cell …";
+    queue = queue.then(() =>
+      python.run({ answer: { given: input.value, ...form.dataset } }, ({ text }) => {
+        says.textContent = text;
+        form.classList.toggle("right", text === "Right.");
+      }),
+    );
+  });
+  input.addEventListener("keydown", (event) => event.stopPropagation());
+}
+
+for (const form of document.querySelectorAll("form.answer")) answer(form);
 for (const element of document.querySelectorAll("div.cell.tag_live")) cells.push(new Cell(element));
 document.documentElement.classList.add("live-ready");

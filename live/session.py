@@ -53,3 +53,40 @@ def run(source, emit):
 def _show(value, emit):
     latex = getattr(value, "_repr_latex_", lambda: None)()
     emit("latex", latex) if latex else emit("text", f"{value!r}\n")
+
+
+def answered(given, right, names=""):
+    """What to say of an answer to an exercise: SymPy decides whether it equals the right one.
+
+    `names` are those of the positive symbols that it may contain, with spaces between them. A decimal number may be
+    off by a hundredth of itself.
+    """
+    from sympy import Abs, Float, Symbol, simplify
+    from sympy.parsing import sympy_parser as reading
+
+    known = {name: Symbol(name, positive=True) for name in names.split()}
+    loosely = reading.implicit_multiplication, reading.implicit_application, reading.convert_xor
+    ways = (*reading.standard_transformations, *loosely)
+    plain = given.strip().translate(str.maketrans({"−": "-", "·": "*", "×": "*", "²": "**2", "π": "pi", "ε": "eps"}))
+    if not plain:
+        return "Write an answer first."
+    try:
+        mine = simplify(reading.parse_expr(plain, dict(known), transformations=ways))
+        unknown = sorted(map(str, mine.free_symbols - set(known.values())))
+    except Exception:
+        return "This cannot be read; write it as in Python, such as 2*log(3) or w**2/4."
+    if unknown:
+        return f"What is {', '.join(unknown)}? The answer uses {', '.join(known) or 'numbers alone'}."
+    wanted = reading.parse_expr(right, dict(known))
+    difference = simplify(mine - wanted)
+    if mine.has(Float) and difference.is_number:
+        near = Abs(difference) <= Abs(wanted) / 100
+        return "Right." if near else "Not that."
+    if difference.equals(0):
+        return "Right."
+    at = {symbol: place + 2 for place, symbol in enumerate(known.values())}
+    if not at:
+        return "Not that."
+    where = ", ".join(f"{symbol} = {value}" for symbol, value in at.items())
+    mine_there, right_there = (f"{complex(each.subs(at)).real:.3g}" for each in (mine, wanted))
+    return f"Not that: at {where} yours is {mine_there}, and it should be {right_there}."

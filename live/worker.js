@@ -1,4 +1,4 @@
-// Python in its own thread: takes {source}, answers with {kind, text} for each output and {kind: "done", ok}.
+// Python in its own thread: takes {source}, or {answer} to an exercise, and says with {kind, text} for each output and {kind: "done", ok}.
 // When Python cannot be started it says why and answers {kind: "broken"}: the page then starts another worker.
 const PATIENCE = 120; // seconds after which a start that nothing is heard of is given up
 
@@ -55,7 +55,7 @@ async function load(say) {
   say("fetching SymPy …");
   pyodide.unpackArchive(await archive, "zip", { extractDir: "/lib/python3.13/site-packages" });
   say("running …");
-  return pyodide.runPython(`${await code}\nrun`);
+  return pyodide.runPython(`${await code}\n{"run": run, "answered": answered}`).toJs({ dict_converter: Object.fromEntries });
 }
 
 async function start() {
@@ -78,15 +78,20 @@ async function start() {
 let started;
 
 onmessage = async ({ data }) => {
-  let run;
+  let python;
   try {
-    run = await (started ??= start());
+    python = await (started ??= start());
   } catch (error) {
     postMessage({ kind: "error", text: `Python could not be started: ${error.message ?? error}` });
     return postMessage({ kind: "broken" });
   }
   try {
-    postMessage({ kind: "done", ok: run(data.source, (kind, text) => postMessage({ kind, text })) });
+    if (data.answer) {
+      const { given, right, names } = data.answer;
+      postMessage({ kind: "text", text: python.answered(given, right, names) });
+      return postMessage({ kind: "done", ok: true });
+    }
+    postMessage({ kind: "done", ok: python.run(data.source, (kind, text) => postMessage({ kind, text })) });
   } catch (error) {
     postMessage({ kind: "error", text: `Python stopped: ${error}` });
     postMessage({ kind: "broken" });

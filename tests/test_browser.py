@@ -24,7 +24,7 @@ from tests.test_project import ROOT
 
 pytestmark = pytest.mark.browser
 PAGES = [f"notebooks/{chapter.name}.html" for chapter in book.chapters()] + [
-    f"book/{name}.html" for name in ("hosting", "api", "glossary", "bibliography")
+    f"book/{name}.html" for name in ("notation", "hosting", "api", "glossary", "bibliography")
 ]
 
 
@@ -170,7 +170,12 @@ def test_home_answers_in_one_screen(visit):
     for width, height in ((1280, 800), (390, 844)):
         page, wrong = visit("notebooks/home.html", width=width)
         page.set_viewport_size({"width": width, "height": height})
-        parts = [page.locator("article h1"), page.locator("p.promises"), page.locator(".doors"), page.locator("figure img")]
+        parts = [
+            page.locator("article h1"),
+            page.locator("p.promises"),
+            page.locator(".doors"),
+            page.locator("figure img"),
+        ]
         ends = [part.bounding_box()["y"] + part.bounding_box()["height"] for part in parts]
         assert ends == sorted(ends) and ends[-1] <= height and wrong == []
     assert page.locator(".doors a").evaluate_all("doors => doors.length") == 3

@@ -8,6 +8,7 @@ says how they come alive. `make live` makes the files.
 import shutil
 from pathlib import Path
 
+from answers import FIELD
 from sphinx.errors import ExtensionError
 
 _FIGURE = '<div class="explore"'
@@ -30,8 +31,9 @@ def _check(app):
 
 
 def _add(app, pagename, templatename, context, doctree):
-    if _CELL in context.get("body", ""):
-        context["body"] = context["body"].replace(_CELL, _NOTE + _CELL, 1)
+    body = context.get("body", "")
+    if _CELL in body or FIELD in body:
+        context["body"] = body.replace(_CELL, _NOTE + _CELL, 1)
         app.add_js_file("live/page.js", type="module")
     for part, script in ((_FIGURE, "figures"), (_CLAIMS, "claims")):
         if part in context.get("body", ""):

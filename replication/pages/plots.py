@@ -89,17 +89,24 @@ def _narrow(figure: Figure) -> str:
         return narrow.getvalue()
 
 
-def table(frame: pd.DataFrame, digits: Mapping[str, str] | None = None) -> None:
+def source(*lines: str) -> None:
+    """Display where the numbers above come from, as a line that unfolds."""
+    text = html.escape("; ".join(lines))
+    display(HTML(f'<details class="origin"><summary>Where these numbers come from</summary>{text}</details>'))
+
+
+def table(frame: pd.DataFrame, digits: Mapping[str, str] | None = None, fold: str = "") -> None:
     """Display a table that scrolls sideways; `digits` gives formats to columns, NaN is a dash.
 
-    An index with a name is the first column, one without is left out.
+    An index with a name is the first column, one without is left out. `fold` is the line under which the table unfolds.
     """
     frame = (frame.reset_index() if frame.index.name else frame).rename_axis(columns=None)
     style = frame.style.hide(axis="index").format(lambda v: f"{v:g}" if isinstance(v, float) else v, na_rep="–")
     for column, form in (digits or {}).items():
         if column in frame:
             style = style.format(f"{{:{form}}}", subset=column, na_rep="–")
-    display(HTML(f'<div class="wide" tabindex="0">{style.to_html()}</div>'))
+    whole = f'<div class="wide" tabindex="0">{style.to_html()}</div>'
+    display(HTML(f"<details><summary>{html.escape(fold)}</summary>{whole}</details>" if fold else whole))
 
 
 def explore(kind: str, fallback: str, data: Mapping | None = None) -> None:

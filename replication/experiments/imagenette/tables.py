@@ -42,6 +42,33 @@ def table_2(outcomes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def dots_figure(outcomes: pd.DataFrame) -> Figure:
+    """Table 2 as dots: a line per setting, the paper's runs and our means over seeds, λ = 0 in black."""
+    settings = list(paper.table_2().groupby(["model", "strategy", "layers"], sort=False))
+    figure, axes = plt.subplots(figsize=(7.2, 5.4))
+    architectures = {name: architecture for architecture, name in NAMES.items()}
+    for place, ((model, strategy, layers), theirs) in enumerate(settings):
+        here = IMAGENETTE.compared(
+            outcomes, architecture=architectures[model], strategy=strategy, layers=layers.lower()
+        )
+        ours = here[~here.diverged].groupby("coefficient").test_accuracy.mean()
+        theirs = theirs.set_index("coefficient").accuracy
+        for values, marker, colour in ((theirs, "o", plots.PALETTE[0]), (ours, "s", plots.PALETTE[1])):
+            guided = values.drop(0.0, errors="ignore")
+            axes.plot(guided, [place] * len(guided), marker, color=colour, markersize=4, alpha=0.7, linestyle="none")
+            if 0.0 in values:
+                axes.plot(values[0.0], place, marker, color="black", markersize=6, markerfacecolor="none")
+    names = [f"{model} {layers}, {strategy}" for (model, strategy, layers), _ in settings]
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="accuracy", ylim=(len(names) - 0.5, -0.5))
+    axes.grid(axis="y", color="#9994", linewidth=0.5)
+    for marker, colour, label in (("o", plots.PALETTE[0], "paper, λ > 0"), ("s", plots.PALETTE[1], "ours, λ > 0")):
+        axes.plot([], [], marker, color=colour, label=label)
+    axes.plot([], [], "o", color="black", markerfacecolor="none", label="λ = 0")
+    figure.legend(loc="outside lower center", ncol=3)
+    return figure
+
+
 def _cell(ours: pd.DataFrame, coefficient: float) -> str:
     ours = ours[ours.coefficient == coefficient]
     if ours.empty:

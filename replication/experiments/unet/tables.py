@@ -23,23 +23,23 @@ def fed_up(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def table_3(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Table 3's λs with epochs, seconds an epoch, accuracy and IoU, the paper's and ours (means over seeds)."""
+    """Table 3's λs with epochs, seconds per epoch, accuracy and IoU, the paper's and ours (means over seeds)."""
     ours = fed_up(outcomes)
     rows = []
     for theirs in paper.table_3().itertuples():
         row = {
             "λ": theirs.coefficient,
             "epochs, paper": theirs.epochs,
-            "s an epoch, paper": theirs.seconds / theirs.epochs,
+            "seconds per epoch, paper": theirs.seconds / theirs.epochs,
         }
         row |= {"accuracy, paper": theirs.accuracy, "IoU, paper": theirs.iou}
         here = ours[ours.coefficient == theirs.coefficient]
         if len(here):
             late = " (not all stopped)" if here.censored.any() else ""
             row |= {"seeds": str(len(here)), "epochs": f"{here.stopping_epoch.mean():.1f}{late}"}
-            row |= {"s an epoch": (here.training_seconds / here.stopping_epoch).mean()}
+            row |= {"seconds per epoch": (here.training_seconds / here.stopping_epoch).mean()}
             row |= {"accuracy": here.test_accuracy.mean(), "IoU, pooled": here.test_pooled_iou.mean()}
-            row |= {"IoU an image": here.test_iou.mean()}
+            row |= {"IoU per image": here.test_iou.mean()}
         rows.append(row | ({} if len(here) else {"seeds": "none"}))
     return pd.DataFrame(rows)
 
@@ -94,23 +94,20 @@ def masks_figure(
 ) -> Figure:
     """Pictures, their true masks, and what networks of one seed predict for them, a column for each λ.
 
-    A picture that may not be shown is None: its panel stays empty.
+    A picture that may not be shown is None, and left out.
     """
+    kept = [place for place, picture in enumerate(images) if picture is not None]
     shown = outcomes[outcomes.seed == seed].sort_values("coefficient")
     columns = ["picture", "true mask", *(plots.coefficient_label(c) for c in shown.coefficient)]
     predictions = [store.artefacts(row.file, UNET.name)[f"{row.trial}-masks"] for row in shown.itertuples()]
-    figure, panels = plt.subplots(len(images), len(columns), figsize=(1.25 * len(columns), 1.25 * len(images)))
-    for row, line in enumerate(panels):
+    size = (1.25 * len(columns), 1.25 * len(kept))
+    figure, panels = plt.subplots(len(kept), len(columns), figsize=size, squeeze=False)
+    for row, line in zip(kept, panels, strict=True):
         for panel, title, picture in zip(
             line, columns, [images[row], masks[row], *(p[row] for p in predictions)], strict=True
         ):
             panel.axis("off")
-            if picture is None:
-                panel.text(
-                    0.5, 0.5, "not ours\nto show", ha="center", va="center", transform=panel.transAxes, fontsize=7
-                )
-            else:
-                panel.imshow(picture, cmap="gray", vmin=0, vmax=picture.max() if title == "true mask" else 255)
-            if row == 0:
+            panel.imshow(picture, cmap="gray", vmin=0, vmax=picture.max() if title == "true mask" else 255)
+            if row == kept[0]:
                 panel.set_title(title, fontsize=9)
     return figure
