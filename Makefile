@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LIVE := _build/live/sympy.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf serve test slow library live browser notebooks picture versions links lint clean
+.PHONY: help book pdf serve test slow library live browser notebooks lab picture versions links lint clean
 
 help:           ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,9 +38,14 @@ browser: $(READY) ## install Chromium for the browser tests
 	@command -v chromium || command -v google-chrome || \
 	  { apt-get update -qq && apt-get install -y -qq chromium; } || $(BIN)/playwright install chromium
 
-notebooks: $(READY) ## write the chapters as .ipynb into _build/notebooks, for papermill or Jupyter
+notebooks:      ## write the chapters as .ipynb into _build/notebooks, for papermill or Jupyter; installs nothing
+	@test -x $(BIN)/jupytext || { echo "there is no environment yet; make book makes it"; exit 1; }
 	$(BIN)/jupytext --quiet --to ipynb notebooks/*.md
 	mkdir -p _build/notebooks && mv notebooks/*.ipynb _build/notebooks/
+
+lab: notebooks  ## open the chapters in JupyterLab, which the first call installs
+	test -x $(BIN)/jupyter-lab || $(BIN)/pip install --quiet --disable-pip-version-check --editable './replication[lab]'
+	$(BIN)/jupyter-lab --notebook-dir=_build/notebooks
 
 picture: $(READY) ## redraw the README's picture from the committed records
 	$(BIN)/entropy-book picture

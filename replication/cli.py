@@ -7,9 +7,10 @@ import os
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from replication import ROOT
 
@@ -22,6 +23,37 @@ app = typer.Typer(
 Profile = Annotated[str, typer.Option(help="quick: embedded data, minutes. laptop: real data, hours. paper: a GPU.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Chapters = Annotated[list[str] | None, typer.Argument(help="Names of chapters; all when none is given.")]
+
+
+class _Papermill(TyperCommand):
+    """A command whose `-p` takes two words, a name and a value, which Typer's lists of options cannot."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        joined, rest = list[str](), iter(args)
+        for word in rest:
+            joined.append(word)
+            if word == "-p":
+                name, value = next(rest, ""), next(rest, None)
+                if value is None or "=" in name:
+                    raise ValueError(f"-p takes a name and a value, such as -p seeds 1, got {name!r}")
+                joined.append(f"{name}={value}")
+        return super().parse_args(ctx, joined)
+
+
+class _Naming(TyperCommand):
+    """A command whose help ends with the names that it takes, which only its help has to look up."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from replication.data.registry import names
+        from replication.experiments.registry import EXPERIMENTS
+        from replication.networks.vgg_resnet import ARCHITECTURES
+
+        other = {
+            "data": ("Weights", [f"{architecture}-weights" for architecture in ARCHITECTURES]),
+            "sweep": ("Experiments", list(EXPERIMENTS)),
+        }[str(self.name)]
+        self.epilog = "\n\n".join(f"{what}: {', '.join(each)}." for what, each in (other, ("Data sets", names())))
+        super().format_help(ctx, formatter)
 
 
 def main() -> None:
@@ -45,21 +77,23 @@ def _settle_environment() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-@app.command()
+@app.command(cls=_Papermill)
 def run(
     chapters: Chapters = None,
     profile: Profile = "quick",
     device: Device = "cpu",
-    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value of a chapter's parameter.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="A chapter's parameter, as papermill takes it.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Run even what is up to date.")] = False,
 ) -> None:
     """Execute chapters with papermill; those that are up to date are skipped.
 
-    Example: entropy-book run autoencoder --profile laptop -p seeds=1
+    Example: entropy-book run autoencoder --profile laptop -p seeds 1
     """
     from replication.pages import book
 
-    given = dict(_assignment(text) for text in parameter or [])
+    given = {name: _value(text) for name, _, text in (pair.partition("=") for pair in parameter or [])}
     ran = book.run(chapters or (), profile, device, given, force)
     typer.echo(f"ran {', '.join(ran)}" if ran else "every chapter is up to date")
 
@@ -106,7 +140,7 @@ def serve(
         typer.echo()
 
 
-@app.command()
+@app.command(cls=_Naming)
 def sweep(
     experiment: Annotated[str | None, typer.Argument(help="An experiment, such as autoencoder.")] = None,
     profile: Profile = "quick",
@@ -182,7 +216,7 @@ def flow(
     typer.echo(f"{title}; the box plot is in {plot}")
 
 
-@app.command()
+@app.command(cls=_Naming)
 def data(
     name: Annotated[str | None, typer.Argument(help="Data or weights to fetch; without it, what is here.")] = None,
 ) -> None:
@@ -293,11 +327,9 @@ def picture() -> None:
     typer.echo(f"{path}: {origin(outcomes)}")
 
 
-def _assignment(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"-p takes name=value, got {text!r}")
+def _value(text: str) -> object:
+    """A number or a list where it is one, else the text."""
     try:
-        return name, json.loads(value)
+        return json.loads(text)
     except json.JSONDecodeError:
-        return name, value
+        return text

@@ -11,6 +11,7 @@ import jupytext
 import nbformat
 import papermill
 import pytest
+import yaml
 
 from replication import reads
 from replication.files import digest
@@ -326,6 +327,24 @@ def test_staging_refuses_what_has_not_run_or_has_changed(tmp_path, monkeypatch):
     source.write_text(source.read_text().replace("x = 1", "x = 2"))
     with pytest.raises(book.BookError, match="has changed since it ran"):
         book.staged(book.Chapter("mine"))
+
+
+NUMBERED = [
+    Path(entry["file"]).name
+    for part in yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    if part.get("numbered")
+    for entry in part["chapters"]
+]
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_every_chapter_says_what_it_needs_and_teaches_and_ends_in_three_lines(name):
+    text = (ROOT / "notebooks" / f"{name}.md").read_text(encoding="utf-8")
+    box = re.search(r"```\{admonition\} Before you begin\n:class: chapter\n(.*?)```", text, re.S)[1]
+    assert re.findall(r"(?m)^\*\*([^*]+)\*\*", box) == ["You need", "You will learn", "In the paper"]
+    assert text.index("Before you begin") < text.index("\n## ")
+    recap = text.partition("## In three lines\n")[2].partition("\n## ")[0]
+    assert re.findall(r"(?m)^\d\.", recap) == ["1.", "2.", "3."]
 
 
 def test_every_figure_of_the_book_states_its_origin(executed):

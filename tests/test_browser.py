@@ -235,6 +235,13 @@ def test_links_between_pages_lead_somewhere(site, path):
         assert not anchor or f'id="{anchor}"' in file.read_text(), f"{path} links to {link}"
 
 
+def test_the_first_use_of_a_word_of_the_glossary_leads_to_its_entry(site):
+    page = (site / "notebooks" / "autoencoder.html").read_text()
+    for word in ("horizon", "trial", "square part"):
+        entry = f'href="../book/glossary.html#term-{word.replace(" ", "-")}"'
+        assert page.count(entry) == 1, word
+
+
 def test_what_is_offered_for_download_is_there(site):
     for path in [page for page in PAGES if page.startswith("notebooks/")]:
         offered = [link for link in links(site, path, "downloads") if not link.startswith("http")]
@@ -448,6 +455,16 @@ def test_live_cells_name_what_a_content_policy_must_allow(visit, policy, said):
         expected(cell)
 
 
+def test_an_answer_is_checked_by_sympy_in_the_page(visit):
+    page, wrong = visit("notebooks/entropy.html")
+    form = page.locator("form.answer").first
+    for given, said in (("log(7)", "Not that."), ("log(3) + log(4)", "Right.")):
+        form.locator("input").fill(given)
+        form.get_by_role("button", name="Check").click()
+        form.get_by_text(said).wait_for(timeout=60_000)
+    assert form.evaluate("form => form.classList.contains('right')") and wrong == []
+
+
 def test_without_scripts_or_a_server_the_outputs_stay_and_a_line_says_more(chromium, site, address):
     for target, scripts in ((f"{address}notebooks/dense.html", False), (f"file://{site}/notebooks/dense.html", True)):
         context = chromium.new_context(java_script_enabled=scripts)
@@ -456,6 +473,7 @@ def test_without_scripts_or_a_server_the_outputs_stay_and_a_line_says_more(chrom
         assert page.locator(".live-note").is_visible() and "make serve" in page.locator(".live-note").inner_text()
         assert page.locator("div.cell.tag_live .cell_output").first.is_visible()
         assert page.get_by_role("button", name="Run", exact=True).count() == 0
+        assert page.locator("form.answer").first.is_hidden()
         context.close()
 
 

@@ -36,8 +36,8 @@ REFUSED = {
     "an image": (("flow", "vgg16", "--image", "8"), "Invalid value for '--image'"),
     "a section": (("claims", "--section", "99"), "no claim is of section '99'; known: 1, 3"),
     "an empty folder": (("records", str(ROOT / "book")), "there is no record in"),
-    "seeds": (("run", "autoencoder", "-p", "seeds=-1"), "seeds must be a whole number"),
-    "latents": (("run", "autoencoder", "-p", "latents=[0]"), "latents must be whole numbers"),
+    "seeds": (("run", "autoencoder", "-p", "seeds", "-1"), "seeds must be a whole number"),
+    "latents": (("run", "autoencoder", "-p", "latents", "[0]"), "latents must be whole numbers"),
 }
 
 

@@ -1,7 +1,9 @@
 """Live cells, run by the Python of the page in Node, against the outputs that the book was built with."""
 
+import importlib.util
 import json
 import math
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +15,10 @@ from replication.pages import book
 from tests.test_book import executed  # noqa: F401
 from tests.test_project import ROOT
 
+_session = importlib.util.spec_from_file_location("session", ROOT / "live" / "session.py")
+session = importlib.util.module_from_spec(_session)
+_session.loader.exec_module(session)
+answered = session.answered
 NODE = ROOT / ".venv" / "bin" / "node"
 LIVE = ROOT / "_build" / "live"
 
@@ -74,6 +80,45 @@ def test_outputs_are_typeset_printed_or_errors_with_their_line():
     assert "session" not in error
     assert not found[5]["ok"] and "SyntaxError" in found[5]["outputs"][0][1]
     assert found[6]["ok"]  # a failed cell leaves the names of the others
+
+
+def answers() -> list[tuple[str, str, str]]:
+    """Every answer that the chapters ask for: chapter, right answer, names."""
+    pattern = r"```\{answer\} (.+)\n:names: (.*)\n:ask: \"(.+)\"\n```"
+    return [
+        (path.stem, right, names)
+        for path in sorted((ROOT / "notebooks").glob("*.md"))
+        for right, names, _ in re.findall(pattern, path.read_text(encoding="utf-8"))
+    ]
+
+
+def test_the_right_answer_to_every_exercise_is_right_and_another_is_not():
+    asked = answers()
+    assert {"entropy", "dense", "convolutions", "corollary-6", "losses", "limits"} == {name for name, *_ in asked}
+    written = sum(path.read_text(encoding="utf-8").count("```{answer}") for path in (ROOT / "notebooks").glob("*.md"))
+    assert len(asked) == written >= 18
+    for name, right, names in asked:
+        assert answered(right, right, names) == "Right.", (name, right)
+        assert answered(f"{right} + 1", right, names).startswith("Not that"), (name, right)
+
+
+@pytest.mark.parametrize(
+    ("given", "right", "names", "said"),
+    [
+        ("1 + ln(1/r)", "1 - log(r)", "r", "Right."),
+        ("log 3 + 2 log(2)", "log(12)", "", "Right."),
+        ("w^2", "w**2", "w", "Right."),
+        ("2·w − w", "w", "w", "Right."),
+        ("2.48", "log(12)", "", "Right."),
+        ("2.52", "log(12)", "", "Not that."),
+        ("log(r)", "1 - log(r)", "r", "Not that: at r = 2 yours is 0.693, and it should be 0.307."),
+        ("log(q)", "1 - log(r)", "r", "What is q? The answer uses r."),
+        ("((", "1", "", "This cannot be read; write it as in Python, such as 2*log(3) or w**2/4."),
+        ("", "1", "", "Write an answer first."),
+    ],
+)
+def test_answers_are_equal_as_formulas_not_as_texts(given, right, names, said):
+    assert answered(given, right, names) == said
 
 
 def test_a_chapter_knows_nothing_of_another():

@@ -254,8 +254,8 @@ def test_commands(name, monkeypatch):
 MISTAKES = {
     "chapter": (["run", "autoencodre"], "autoencoder, claims"),
     "profile": (["run", "autoencoder", "--profile", "huge"], "quick, laptop, paper"),
-    "parameter": (["run", "autoencoder", "-p", "sedes=3"], "device, latents, profile, seeds"),
-    "assignment": (["run", "autoencoder", "-p", "seeds"], "name=value"),
+    "parameter": (["run", "autoencoder", "-p", "sedes", "3"], "device, latents, profile, seeds"),
+    "assignment": (["run", "autoencoder", "-p", "seeds"], "-p takes a name and a value"),
     "experiment": (["sweep", "autoencodre"], "autoencoder, cnn, flow"),
     "sweep profile": (["sweep", "autoencoder", "--profile", "huge"], "quick, laptop, paper"),
     "records": (["records", "nowhere"], "nowhere"),
