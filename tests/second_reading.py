@@ -216,6 +216,8 @@ READINGS = {
     "ae-cifar-stopping": cifar("stop", ratio=True, lambdas=STRONG, where={"latent": WIDE}),
     "ae-fig-6b": cifar("stop", where={"latent": [60, 100]}, kind="grid stop 0.05"),
     "rich-representations": mnist("minimum", best="least", kind="next larger"),
+    "report-fewer-epochs": mnist("quality", ratio=True),
+    "report-fewer-dimensions": mnist("minimum", kind="next larger"),
     "equally-good-minima": mnist("minimum", ratio=True),
     "anatomy-share": inside("share_square", LARGE, ["14", "15"]),
     "anatomy-ink": inside("most", [100, 140], ["14", "15"]),
@@ -240,7 +242,7 @@ READINGS = {
         "cnn",
         "test_accuracy",
         "cifar10",
-        ["8"],
+        ["6", "8"],
         ["architecture"],
         [-c for c in LAMBDAS[1:]],
         {"layers": "last"},
@@ -260,6 +262,9 @@ READINGS = {
     "large-models-convergence": Reading(
         "imagenette", "best epoch", "imagenette", ["7"], **SIDES, ratio=True, epochs=True, pooled=ALL
     ),
+    "report-large-models": Reading(
+        "imagenette", "best epoch", "imagenette", ["7"], **SIDES, ratio=True, epochs=True, pooled=ALL
+    ),
     "unet-accuracy-seeds": Reading("unet", "accuracy", "coco", ["1"], lambdas=RUN_1, **FED),
     "unet-equivalent-accuracy": Reading("unet", "accuracy", "coco", ["1"], lambdas=RUN_1, **FED),
     "unet-iou-seeds": Reading("unet", "iou", "coco", ["1"], lambdas=RUN_1, **FED),
@@ -277,6 +282,7 @@ READINGS = {
     ),
     "unet-large-lambda": Reading("unet", "stop", "coco", ["1"], lambdas=[10.0], **FED, ratio=True, epochs=True),
     "unet-masks": Reading("unet", "iou", "coco", ["1"], lambdas=[1e-3], **FED),
+    "report-cifar10": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY, pooled=ALL),
     "better-generalisation": Reading(
         "cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY, pooled=ALL
     ),

@@ -23,6 +23,7 @@ PARTS = {
     "large classifiers": ("5.4",),
     "segmentation": ("5.5",),
     "introduction, conclusion": ("1", "6"),
+    "a popular report": ("report",),
     "our predictions": ("ours",),
 }
 
