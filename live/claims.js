@@ -33,7 +33,7 @@ const bar = document.createElement("form");
 bar.className = "claims-bar";
 bar.setAttribute("role", "search");
 bar.addEventListener("submit", (event) => event.preventDefault());
-const search = add(add(bar, "label", {}, "Search"), "input", { type: "search", placeholder: "words, such as epochs VGG" });
+const search = add(add(bar, "label", {}, "Search"), "input", { type: "search", placeholder: "such as: epochs VGG" });
 const part = choice("Part", ["all parts", ...parts], renew);
 const order = choice("Order", Object.keys(ORDERS), renew);
 const chips = add(bar, "div", { class: "claims-chips", role: "group", "aria-label": "verdicts" });

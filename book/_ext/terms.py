@@ -22,14 +22,18 @@ def _link(app, doctree):
         return
     waiting = {term: re.compile(rf"(?<![\w-]){re.escape(term)}s?(?![\w-])", re.I) for term in app.env.glossary_terms}
     for paragraph in list(doctree.findall(nodes.paragraph)):
-        for text in list(paragraph.findall(nodes.Text)):
+        texts = list(paragraph.findall(nodes.Text))[::-1]
+        while texts:
+            text = texts.pop()
             if not _own(text):
                 continue
             found = {term: match for term, pattern in waiting.items() if (match := pattern.search(text))}
             if found:
                 term = min(found, key=lambda each: (found[each].start(), -len(each)))
                 del waiting[term]
-                text.parent.replace(text, _split(app, text, term, found[term]))
+                parts = _split(app, text, term, found[term])
+                text.parent.replace(text, parts)
+                texts += [part for part in reversed(parts) if isinstance(part, nodes.Text)]
 
 
 def _own(text):

@@ -9,6 +9,7 @@ import html
 import io
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -64,13 +65,15 @@ def _neutral(figure: Figure) -> None:
 
 
 def _narrow(figure: Figure) -> str:
-    """The figure as SVG with its panels one under another; empty for one that is no row of panels."""
-    places = [panel.get_subplotspec() for panel in figure.axes]
-    grids = {place.get_gridspec() if place else None for place in places}
-    grid = grids.pop()
-    if grids or grid is None or grid.nrows > 1:
+    """The figure as SVG with its panels one under another; empty for many panels and for rows of pictures."""
+    grids = {place.get_gridspec() if place else None for place in (panel.get_subplotspec() for panel in figure.axes)}
+    former = grids.pop()
+    panels = [panel for panel in figure.axes if panel.has_data() or panel.patches or panel.images]
+    if grids or former is None or len(panels) > 8 or (former.nrows > 1 and any(panel.images for panel in panels)):
         return ""
-    panels, height = figure.axes, figure.get_figheight()
+    for panel in set(figure.axes) - set(panels):
+        panel.remove()
+    height = figure.get_figheight() / former.nrows
     grid = figure.add_gridspec(len(panels), 1)
     for place, panel in enumerate(panels):
         panel.set_subplotspec(grid[place])
@@ -83,7 +86,8 @@ def _narrow(figure: Figure) -> str:
         labels = [text.get_text() for text in legend.get_texts()]
         legend.remove()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    figure.set_size_inches(_PHONE, min(height, 3.0) * len(panels) + 0.3 * len(figure.legends))
+    each = min(height, 3.0) if len(panels) > 1 else height
+    figure.set_size_inches(_PHONE, max(each, 2.4) * len(panels) + 0.3 * len(figure.legends))
     with io.StringIO() as narrow:
         figure.savefig(narrow, format="svg", metadata={"Date": None})
         return narrow.getvalue()
@@ -101,12 +105,21 @@ def table(frame: pd.DataFrame, digits: Mapping[str, str] | None = None, fold: st
     An index with a name is the first column, one without is left out. `fold` is the line under which the table unfolds.
     """
     frame = (frame.reset_index() if frame.index.name else frame).rename_axis(columns=None)
-    style = frame.style.hide(axis="index").format(lambda v: f"{v:g}" if isinstance(v, float) else v, na_rep="–")
+    style = frame.style.hide(axis="index").format(lambda v: _number(v, "g") if isinstance(v, float) else v, na_rep="–")
     for column, form in (digits or {}).items():
         if column in frame:
-            style = style.format(f"{{:{form}}}", subset=column, na_rep="–")
+            style = style.format(partial(_number, form=form), subset=column, na_rep="–")
     whole = f'<div class="wide" tabindex="0">{style.to_html()}</div>'
     display(HTML(f"<details><summary>{html.escape(fold)}</summary>{whole}</details>" if fold else whole))
+
+
+def _number(value: float, form: str) -> str:
+    """A number with a minus sign that is none of a hyphen, and a raised power of ten."""
+    digits, _, power = format(value, form).replace("-", "−").partition("e")
+    if not power:
+        return digits
+    raised = f"10<sup>{power.removeprefix('+').replace('−0', '−').lstrip('0') or 0}</sup>"
+    return "0" if float(digits.replace("−", "-")) == 0 else f"{digits}·{raised}"
 
 
 def explore(kind: str, fallback: str, data: Mapping | None = None) -> None:
@@ -123,11 +136,21 @@ def strip(images: Sequence[np.ndarray] | np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(raw.getvalue()).decode()}"
 
 
+# From violet to orange at a middling lightness, which dark mode's inversion leaves as it is.
+_RAMP = mpl.colors.LinearSegmentedColormap.from_list(
+    "middling", ["#8250a8", "#3d6fc0", "#1f8a93", "#3a8a3f", "#8a7a14", "#c05a1c"]
+)
+
+
+def ramp(count: int) -> list[object]:
+    """As many colours in order, each of which can be read on a light and on a dark ground."""
+    return list(_RAMP(np.linspace(0, 1, count))) if count > 1 else [_RAMP(0.0)] * count
+
+
 def coefficient_colours(coefficients: list[float]) -> dict[float, object]:
-    """Black for λ = 0, a perceptually even scale for the others, without its light end, which dark mode makes dark."""
+    """The page's ink for λ = 0, a scale for the others."""
     guided = [c for c in coefficients if c != 0]
-    scale = mpl.colormaps["viridis"](np.linspace(0.0, 0.7, max(len(guided), 1)))
-    return {0.0: "#000000", **dict(zip(guided, scale, strict=False))}
+    return {0.0: "#000000", **dict(zip(guided, ramp(len(guided)), strict=True))}
 
 
 def coefficient_label(value: float) -> str:
@@ -162,4 +185,4 @@ def sign_grid(axes: Axes, grid: pd.DataFrame, title: str, reference: pd.DataFram
     if reference is not None:
         for i, j in np.argwhere(grid.to_numpy() != reference.to_numpy()):
             axes.add_patch(mpl.patches.Rectangle((j, i), 1, 1, fill=False, edgecolor="black", linewidth=1.6))
-    axes.set_title(title, pad=26)
+    axes.set_title(title, pad=36)

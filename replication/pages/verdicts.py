@@ -55,12 +55,13 @@ _templates.tests["finite"] = math.isfinite
 
 def render(rows: pd.DataFrame) -> HTML:
     """A table of claims; each row carries its claim and verdict for `shown`."""
-    return filled("claims.html", groups=[("", list(rows.itertuples()))])
+    says = "what was predicted" if (rows.kind == "prediction").all() else "the paper says"
+    return filled("claims.html", groups=[("", list(rows.itertuples()))], says=says)
 
 
 def by_part(rows: pd.DataFrame) -> HTML:
     """The table of all claims under the parts of the paper; `live/claims.js` filters and sorts it."""
-    return filled("claims.html", groups=_parts(rows))
+    return filled("claims.html", groups=_parts(rows), says="the paper says")
 
 
 def marks(rows: pd.DataFrame) -> HTML:

@@ -32,9 +32,14 @@ def by_latent(table: pd.DataFrame, measures: dict[str, str], level: float | None
     colours = plots.coefficient_colours(sorted(table.coefficient.unique()))
     figure, panels = plt.subplots(1, len(measures), figsize=(7.2, 3.2), squeeze=False)
     for axes, (measure, title) in zip(panels[0], measures.items(), strict=True):
-        for c, group in table.groupby("coefficient"):
-            axes.plot(group.groupby("latent")[measure].mean(), color=colours[c], label=plots.coefficient_label(c))
-            axes.plot(group.latent, group[measure], ".", color=colours[c], markersize=3)
+        apart = 4.0  # pixels of an image, so that the λ of one dimension do not hide each other
+        for place, (c, group) in enumerate(table.groupby("coefficient")):
+            shift = apart * (place - len(colours) / 2)
+            mean = group.groupby("latent")[measure].mean()
+            axes.plot(mean.index + shift, mean, "_-", color=colours[c], label=plots.coefficient_label(c), markersize=9)
+            axes.plot(group.latent + shift, group[measure], ".", color=colours[c], markersize=5)
+        axes.set_xticks(sorted(table.latent.unique()))
+        axes.set_xlim(table.latent.min() - 25, table.latent.max() + 25)
         if level is not None:
             axes.axhline(level, color="#777777", linewidth=0.8)
         axes.set(xlabel="latent dimension d", title=title)

@@ -217,8 +217,9 @@ def time_to_quality(median: pd.DataFrame) -> Figure:
         axes.set_yticks([1, 3, 10, 30], ["1", "3", "10", "30"])
         axes.minorticks_off()
     panels[0, 0].invert_xaxis()
-    for axes in panels[-1]:
+    for axes in panels.flat[max(len(latents) - columns, 0) : len(latents)]:  # the lowest of each column
         axes.set_xlabel("test MSE to reach")
+        axes.tick_params(labelbottom=True)
     for axes in panels[:, 0]:
         axes.set_ylabel("epochs")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
@@ -244,7 +245,7 @@ def square_parts(deviation: np.ndarray, latents: tuple[int, ...]) -> Figure:
 def determinant_growth(store: Store, outcomes: pd.DataFrame) -> Figure:
     """How log|det W| and the log-volume of the whole weight move from their start, per latent dimension."""
     latents, shown = sorted(outcomes.latent.unique()), [0.0, 1e-3, 10.0]
-    colours = dict(zip(latents, plt.get_cmap("viridis")(np.linspace(0, 0.85, len(latents))), strict=True))
+    colours = dict(zip(latents, plots.ramp(len(latents)), strict=True))
     joined = store.curves(AUTOENCODER.name).merge(outcomes[["trial", "coefficient", "latent"]], on="trial")
     figure, panels = plt.subplots(2, len(shown), figsize=(7.2, 4.6), sharex=True, sharey="row")
     for column, c in enumerate(shown):
@@ -271,7 +272,8 @@ def underflow(table: pd.DataFrame) -> Figure:
     for axes, ((dtype, init), case) in zip(panels, cases, strict=True):
         wide = case.pivot(index="eps", columns="d", values="norm").sort_index()
         values = np.log10(wide.to_numpy(), where=wide.to_numpy() > 0, out=np.full(wide.shape, np.nan))
-        drawn = axes.imshow(values, cmap="RdBu_r", vmin=-8, vmax=8, aspect="auto", origin="lower")
+        scale = plt.get_cmap("viridis").with_extremes(bad="#c8c8c8")
+        drawn = axes.imshow(values, cmap=scale, vmin=-60, vmax=10, aspect="auto", origin="lower")
         for mark, where in (("×", wide == 0), ("!", ~np.isfinite(wide))):
             for i, j in np.argwhere(where.to_numpy()):
                 axes.text(j, i, mark, ha="center", va="center", fontsize=9)

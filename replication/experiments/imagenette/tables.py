@@ -58,7 +58,8 @@ def dots_figure(outcomes: pd.DataFrame) -> Figure:
             axes.plot(guided, [place] * len(guided), marker, color=colour, markersize=4, alpha=0.7, linestyle="none")
             if 0.0 in values:
                 axes.plot(values[0.0], place, marker, color="black", markersize=6, markerfacecolor="none")
-    names = [f"{model} {layers}, {strategy}" for (model, strategy, layers), _ in settings]
+    short = {"none": "plain", "augmentation": "aug.", "augmentation + dropout": "aug. + drop."}
+    names = [f"{model} {layers}, {short[strategy]}" for (model, strategy, layers), _ in settings]
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="accuracy", ylim=(len(names) - 0.5, -0.5))
     axes.grid(axis="y", color="#9994", linewidth=0.5)
@@ -124,18 +125,23 @@ def curves_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
     curves = store.curves(IMAGENETTE.name)
     colours = plots.coefficient_colours(sorted(outcomes.coefficient.unique()))
     for panel, cell in zip(panels.flat, cells, strict=False):
-        shown = IMAGENETTE.compared(outcomes, cell=cell)
+        shown, lost = IMAGENETTE.compared(outcomes, cell=cell), []
         for c, group in shown.groupby("coefficient"):
-            lost = f", {group.diverged.sum()} of {len(group)} diverged" if group.diverged.any() else ""
+            if group.diverged.any():
+                lost.append(f"{plots.coefficient_label(c)}: {group.diverged.sum()} of {len(group)} diverged")
             lines = curves[curves.trial.isin(group.trial)].groupby("epoch").validation_accuracy.mean()
             style = ":" if group.diverged.all() else "-"
-            panel.plot(lines, style, color=colours[c], label=plots.coefficient_label(c) + lost)
-        panel.set(xlabel="epoch", title=cell)
-        panel.legend(fontsize=8)
+            panel.plot(lines, style, color=colours[c], label=plots.coefficient_label(c))
+        panel.set_xlabel("epoch")
+        panel.set_title("\n".join([cell, *lost]), fontsize=9)
     for panel in panels.flat[len(cells) :]:
         panel.axis("off")
     for panel in panels[:, 0]:
         panel.set_ylabel("accuracy on validation")
+    entries = {
+        label: handle for panel in panels.flat for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncol=4)
     return figure
 
 
