@@ -78,7 +78,7 @@ def without(patch, experiment: str) -> None:
 def test_removing_the_records_of_an_experiment_makes_stale_what_rests_on_them(executed, tmp_path, monkeypatch):
     """Nothing but that: chapters are asked again without the records, then with them."""
     monkeypatch.setattr(ledger, "KEPT", Path(shutil.copy(ledger.KEPT, tmp_path / "ledger.json")))
-    resting = {"flow": {"entropy-flow", "claims", "home"}, "cnn": {"classifiers", "claims", "home"}}
+    resting = {"flow": {"entropy-flow", "claims", "home"}, "cnn": {"classifiers", "claims", "guide", "home"}}
     for experiment, pages in resting.items():
         with monkeypatch.context() as patch:
             without(patch, experiment)
