@@ -39,7 +39,7 @@ def span(row: Any) -> str:
 
 def sentence(note: str) -> str:
     """A note with a capital, unless a formula begins it, and a full stop."""
-    word = re.match(r"[a-z]+(?=[\s,:;])", note)
+    word = re.match(r"[a-z-]+(?=[\s,:;])", note)
     return (note[0].upper() + note[1:] if word else note).removesuffix(".") + "." if note else ""
 
 
