@@ -20,6 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+from replication.pages.typeset import typeset
+
 _GREY = "#767676"
 _PHONE = 4.4  # inches: ten points of text stay as large on a phone as the page's own
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -114,12 +116,9 @@ def table(frame: pd.DataFrame, digits: Mapping[str, str] | None = None, fold: st
 
 
 def _number(value: float, form: str) -> str:
-    """A number with a minus sign that is none of a hyphen, and a raised power of ten."""
-    digits, _, power = format(value, form).replace("-", "−").partition("e")
-    if not power:
-        return digits
-    raised = f"10<sup>{power.removeprefix('+').replace('−0', '−').lstrip('0') or 0}</sup>"
-    return "0" if float(digits.replace("−", "-")) == 0 else f"{digits}·{raised}"
+    """A number as the ledger's texts have theirs; a zero needs no power of ten."""
+    text = format(value, form)
+    return typeset("0" if value == 0 and "e" in text else text)
 
 
 def explore(kind: str, fallback: str, data: Mapping | None = None) -> None:
