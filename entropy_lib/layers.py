@@ -4,7 +4,7 @@ A new kind of layer is one entry of `KINDS`. Whoever guides or measures a model 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from entropy_lib.theory.change import square_part
-from entropy_lib.theory.exact import circular_conv_entropy_change, gram_entropy_change
+from entropy_lib.theory.circular import circular_conv_entropy_change
+from entropy_lib.theory.exact import gram_entropy_change
 from entropy_lib.theory.linalg import log_abs_det
 from entropy_lib.weights import Unreadable, adapted, holds
 
@@ -83,30 +84,36 @@ def _dense_exact(module: nn.Module, weight: Tensor, size: Size) -> float:
 
 
 def conv_exact(
-    kernel: Tensor, input_size: Size, groups: int = 1, stride: Size = (1, 1), dilation: Size = (1, 1)
+    kernel: Tensor,
+    input_size: Sequence[int],
+    groups: int = 1,
+    stride: Sequence[int] = (1, 1),
+    dilation: Sequence[int] = (1, 1),
 ) -> float:
-    """Circular log-det of a kernel `(out, in / groups, p, q)`, for each of the dimensions that go through.
+    """Circular log-det of a kernel `(out, in / groups, *taps)`, for each of the dimensions that go through.
 
     With stride one these are the pixels times the channels, of whichever side has fewer.
     """
-    blocks = kernel.detach().unflatten(0, (groups, -1))
     steps = math.prod(stride)
-    channels = groups * min(blocks.shape[1], blocks.shape[2] * steps)
-    total = circular_conv_entropy_change(blocks, input_size, stride, dilation).sum().item()
+    channels = min(kernel.shape[0], groups * kernel.shape[1] * steps)
+    total = circular_conv_entropy_change(kernel.detach(), input_size, stride, dilation, groups).item()
     return total / float(math.prod(input_size) // steps * channels)
 
 
-def _conv_exact(module: Any, weight: Tensor, size: Size) -> float:
+def circular_exact(module: Any, weight: Tensor, size: Sequence[int]) -> float:
+    """Circular log-det of any convolution, of its stored weight, for each dimension that goes through."""
+    return _transposed_exact(module, weight, size) if module.transposed else _conv_exact(module, weight, size)
+
+
+def _conv_exact(module: Any, weight: Tensor, size: Sequence[int]) -> float:
     """On the map that the layer sees, with the columns that its stride needs to end evenly."""
-    p, q = weight.shape[-2:]
-    length, width = (-(-max(n, taps) // s) * s for n, taps, s in zip(size, (p, q), module.stride, strict=True))
-    return conv_exact(weight, (length, width), module.groups, module.stride, module.dilation)
+    sides = [-(-max(n, taps) // s) * s for n, taps, s in zip(size, weight.shape[2:], module.stride, strict=True)]
+    return conv_exact(weight, sides, module.groups, module.stride, module.dilation)
 
 
-def _transposed_exact(module: Any, weight: Tensor, size: Size) -> float:
+def _transposed_exact(module: Any, weight: Tensor, size: Sequence[int]) -> float:
     """A transposed convolution is the transpose of the convolution with its stored weight: their volumes are equal."""
-    length, width = (n * s for n, s in zip(size, module.stride, strict=True))
-    return _conv_exact(module, weight, (length, width))
+    return _conv_exact(module, weight, [n * s for n, s in zip(size, module.stride, strict=True)])
 
 
 DENSE = Kind("dense", "(N, d)", dense_penalty, _eye, _dense_exact)

@@ -15,7 +15,7 @@ from torch import nn
 import entropy_lib as el
 from entropy_lib.layers import conv_exact
 from entropy_lib.maps import map_sizes
-from entropy_lib.theory import exact
+from entropy_lib.theory import circular
 from replication.data.dataset import MissingData
 from replication.experiments.flow import experiment as flow
 from replication.experiments.flow import tables
@@ -48,7 +48,7 @@ def test_a_layer_of_zeros_has_no_box():
 def test_frequencies_may_be_taken_in_parts(monkeypatch):
     kernel = torch.randn(2, 3, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     whole = el.circular_conv_entropy_change(kernel, (9, 8))
-    monkeypatch.setattr(exact, "_FREQUENCY_ENTRIES", 1)
+    monkeypatch.setattr(circular, "_FREQUENCY_ENTRIES", 1)
     torch.testing.assert_close(el.circular_conv_entropy_change(kernel, (9, 8)), whole)
 
 
@@ -75,7 +75,7 @@ class Backwards(nn.Module):
 def test_an_example_gives_the_order_and_the_maps():
     model, example = Backwards(), torch.rand(1, 3, 12, 12)
     assert map_sizes(model, example) == {"first": (12, 12), "second": (12, 12), "last": (1, 18)}
-    table = el.entropy_flow(model, example=example)
+    table = el.filter_flow(model, example=example)
     assert table.drop_duplicates("layer").name.tolist() == ["first", "second", "last"]
     at = table[table.name == "second"].exact.iloc[0]
     strided = el.circular_conv_entropy_change(model.second.weight.detach(), (12, 12), stride=(2, 2))
@@ -235,7 +235,7 @@ def test_a_model_is_as_it_was_after_its_flow_was_read(make, example):
     model = make()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     try:
-        flow = el.entropy_flow(model, example=example)
+        flow = el.filter_flow(model, example=example)
         assert flow.exact.notna().all()
     except RuntimeError:
         assert example.shape[1] == 4

@@ -1,6 +1,7 @@
 """Refusals that say what was expected; every public formula passes its input through here."""
 
 import operator
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ _LIFTED, _KEPT = (torch.float16, torch.bfloat16), (torch.float32, torch.float64)
 def checked(tensor: Tensor, name: str, shape: str) -> Tensor:
     """Return `tensor` ready for the formulas, or raise an error that names what is wrong.
 
-    `shape` is the documented shape, such as "(..., N, d)"; its last letters give the least rank.
+    `shape` is the documented shape, such as "(..., N, d)"; its letters give the rank, the least one beside an ellipsis.
     Half-precision input is lifted to float32: no factorisation exists below it, and a
     log-determinant of several hundred nats would keep no decimals.
     """
@@ -23,10 +24,11 @@ def checked(tensor: Tensor, name: str, shape: str) -> Tensor:
         raise TypeError(f"{name} must be a dense tensor, got {tensor.layout}; .to_dense() makes one")
     if tensor.is_meta:
         raise TypeError(f"{name} is on the meta device, where tensors have no numbers")
-    rank = shape.count(",") + 1 - shape.startswith("(...")
-    if tensor.ndim < rank or (tensor.ndim > rank and not shape.startswith("(...")):
+    open_ended = "..." in shape
+    rank = shape.count(",") + 1 - open_ended
+    if tensor.ndim < rank or (tensor.ndim > rank and not open_ended):
         raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
-    if 0 in tensor.shape[-rank:]:
+    if 0 in (tensor.shape if shape.endswith("...)") else tensor.shape[-rank:]):
         raise ValueError(f"{name} has an empty dimension: {tuple(tensor.shape)}")
     if not _finite(tensor):
         raise ValueError(f"{name} holds NaN or infinite entries; entropy changes need finite weights")
@@ -60,19 +62,58 @@ def checked_count(count: int, name: str) -> int:
     return number
 
 
+def checked_counts(counts: int | Sequence[int], axes: int, name: str) -> tuple[int, ...]:
+    """Return a whole number from 1 on for each axis, one being repeated, or say what was given instead."""
+    try:
+        if isinstance(counts, Sequence) and not isinstance(counts, str):
+            numbers = tuple(checked_count(count, name) for count in counts)
+        else:
+            numbers = (checked_count(counts, name),) * axes
+    except ValueError:
+        numbers = ()
+    if len(numbers) != axes:
+        wanted = "a pair of whole numbers" if axes == 2 else f"{axes} whole numbers" if axes > 1 else "a whole number"
+        raise ValueError(f"{name} must be {wanted} from 1 on, got {counts!r}")
+    return numbers
+
+
 def checked_pair(pair: tuple[int, int], name: str) -> tuple[int, int]:
     """Return two whole numbers from 1 on, or say what was given instead."""
-    try:
-        first, second = pair
-        return checked_count(first, name), checked_count(second, name)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a pair of whole numbers from 1 on, got {pair!r}") from None
+    if not isinstance(pair, Sequence):
+        raise ValueError(f"{name} must be a pair of whole numbers from 1 on, got {pair!r}")
+    first, second = checked_counts(pair, 2, name)
+    return first, second
 
 
 def checked_size(input_size: tuple[int, int], kernel: Tensor) -> tuple[int, int]:
     """Return `(l, w)` as integers, or say why the kernel cannot slide over such an input."""
     length, width = checked_pair(input_size, "input_size (l, w)")
-    p, q = kernel.shape[-2:]
-    if p > length or q > width:
-        raise ValueError(f"a {p}x{q} kernel is larger than its {length}x{width} input")
+    checked_fit((length, width), kernel)
     return length, width
+
+
+def checked_kernel(kernel: Tensor, input_size: Sequence[int], axes: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+    """A kernel as `(..., out, in, *taps)` and the sides of its input, of which there are as many as `axes` allows.
+
+    A single filter, with as many dimensions as the input, gets one channel on either side.
+    """
+    if not isinstance(input_size, Sequence) or len(input_size) not in axes or isinstance(input_size, str):
+        wanted = " or ".join(map(str, axes))
+        raise ValueError(f"input_size must have {wanted} whole numbers from 1 on, got {input_size!r}")
+    size = checked_counts(input_size, len(input_size), "input_size")
+    taps = ", ".join("pqr"[: len(size)])
+    if isinstance(kernel, Tensor) and kernel.ndim in (len(size), len(size) + 1):
+        if kernel.ndim > len(size):
+            raise ValueError(f"kernel must have shape ({taps}) or (..., out, in, {taps}), got {tuple(kernel.shape)}")
+        kernel = kernel[None, None]
+    kernel = checked(kernel, "kernel", f"(..., out, in, {taps})")
+    checked_fit(size, kernel)
+    return kernel, size
+
+
+def checked_fit(size: tuple[int, ...], kernel: Tensor) -> None:
+    """Refuse a kernel that is larger than its input along an axis."""
+    taps = kernel.shape[kernel.ndim - len(size) :]
+    if any(p > n for p, n in zip(taps, size, strict=True)):
+        of_kernel, of_input = ("x".join(map(str, sides)) for sides in (taps, size))
+        raise ValueError(f"a {of_kernel} kernel is larger than its {of_input} input")

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from entropy_lib.theory.checks import checked, checked_count, checked_pair, checked_size
-from entropy_lib.theory.linalg import log_abs_det
+from entropy_lib.theory.checks import checked, checked_count, checked_kernel
+from entropy_lib.theory.linalg import log_abs_det, log_volume
 
 
 def gram_entropy_change(weight: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def gram_entropy_change(weight: Tensor) -> Tensor:
     tensor(5.)
     """
     weight = checked(weight, "weight", "(..., N, d)")
-    return _log_volume(weight)
+    return log_volume(weight)
 
 
 def causal_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> Tensor:
@@ -64,7 +64,7 @@ def causal_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> T
     >>> causal_conv_entropy_change(torch.tensor([[2.0, 0.5]]), (1, 3)).exp()  # 2 x 2 x 2
     tensor(8.)
     """
-    kernel, (length, width) = _channels(kernel, input_size)
+    kernel, (length, width) = checked_kernel(kernel, input_size, (2,))
     out, into = kernel.shape[-4:-2]
     if out != into:
         raise ValueError(
@@ -72,87 +72,6 @@ def causal_conv_entropy_change(kernel: Tensor, input_size: tuple[int, int]) -> T
             f"{into} input channels (circular_conv_entropy_change measures volume for out != in)"
         )
     return length * width * log_abs_det(kernel[..., 0, 0])
-
-
-def circular_conv_entropy_change(
-    kernel: Tensor, input_size: tuple[int, int], stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1)
-) -> Tensor:
-    r"""Exact entropy change of a circular (periodically padded) convolution, in nats.
-
-    With :math:`\hat K(f)` the out x in matrix of the kernel's discrete Fourier transform at
-    frequency f,
-
-    .. math:: \tfrac12\sum_f \log\det\bigl(\hat K(f)\hat K(f)^*\bigr) \quad(\text{out} \le \text{in}),
-
-    and :math:`\hat K^*\hat K` for out > in. For out = in this is H(output) - H(input). For
-    out < in it is the change under the orthonormal completion, not H(output) - H(input), for out >
-    in the change of entropy on the image of the layer, as in :func:`gram_entropy_change`.
-
-    A stride (s, t) keeps one output in st. Then the st frequencies that fall on one another stand side by side, an
-    out x (st in) matrix :math:`(st)^{-1/2}[\hat K(f), \hat K(f + l/s), \ldots]` in the place of
-    :math:`\hat K(f)`, for each frequency f of the smaller map.
-
-    Args:
-        kernel: `(p, q)` for one channel, or `(..., out, in, p, q)`.
-        input_size: `(l, w)`, a multiple of the stride.
-        stride, dilation: as in `torch.nn.Conv2d`. With a dilation the taps stand apart, and go around a small map.
-
-    Returns:
-        A scalar for `(p, q)`, else `(...)`; `-inf` where some :math:`\hat K(f)` has a pivot that
-        is exactly zero, as for a one-channel kernel that sums to zero (f = 0). A zero that falls on
-        another frequency may be lost to rounding and give a finite number.
-
-    Raises:
-        TypeError: as :func:`causal_conv_entropy_change`.
-        ValueError: as there, out != in allowed; a stride that does not divide the input; either less than 1.
-
-    Source: Sedghi, Gupta & Long (2019) for the block diagonalisation; a stride folds frequencies, as decimation of
-    any signal does. A real kernel has :math:`\hat K(-f) = \overline{\hat K(f)}`, so half of the frequencies are
-    computed, and so many at a time as fit into a few hundred megabytes.
-
-    >>> circular_conv_entropy_change(torch.tensor([[2.0, 0.5]]), (1, 3)).exp()  # 2 x 2 x 2 + 0.5 x 0.5 x 0.5
-    tensor(8.1250)
-    """
-    kernel, size = _channels(kernel, input_size)
-    stride, dilation = checked_pair(stride, "stride"), checked_pair(dilation, "dilation")
-    if any(n % s for n, s in zip(size, stride, strict=True)):
-        raise ValueError(f"a stride of {stride} does not divide the {size[0]}x{size[1]} input")
-    if kernel.shape[-2:] == (1, 1) and stride == (1, 1):  # the same matrix at every frequency
-        return size[0] * size[1] * _log_volume(kernel[..., 0, 0])
-    # Frequencies (f, alias), so that those which fall on one another share f.
-    down, across = (
-        _phases(n, taps, d, kernel).unflatten(0, (s, n // s)).transpose(0, 1)
-        for n, taps, s, d in zip(size, kernel.shape[-2:], stride, dilation, strict=True)
-    )
-    width = len(across)
-    across = across[: width // 2 + 1]
-    columns = torch.arange(len(across), device=kernel.device)
-    # Columns 0 and w/2 are their own mirror images, every other one stands for two.
-    count = torch.where((columns == 0) | (2 * columns == width), 1, 2).to(kernel.dtype)
-    matrix = kernel.flatten(-4, -3).flatten(-2).mT  # (..., taps, out in)
-    matrix = torch.complex(matrix, torch.zeros_like(matrix)) / math.sqrt(math.prod(stride))
-    rows = max(1, _FREQUENCY_ENTRIES // (len(across) * math.prod(stride) * kernel.shape[:-2].numel()))
-    total = kernel.new_zeros(kernel.shape[:-4])
-    for some in down.split(rows):
-        # (f down, f across, alias down, alias across, tap down, tap across)
-        phases = some[:, None, :, None, :, None] * across[:, None, :, None, :]
-        spectrum = (phases.flatten(4).flatten(0, 3) @ matrix).unflatten(-1, kernel.shape[-4:-2])
-        spectrum = spectrum.unflatten(-3, (len(some), len(across), math.prod(stride)))
-        spectrum = spectrum.transpose(-3, -2).flatten(-2)  # (..., f down, f across, out, alias in)
-        total = total + (_log_volume(spectrum) * count).sum((-2, -1))
-    return total
-
-
-# Entries of the spectrum that are held at a time.
-_FREQUENCY_ENTRIES = 2**24
-
-
-def _phases(size: int, taps: int, apart: int, like: Tensor) -> Tensor:
-    """exp(-2πi f k / size) for frequencies f and taps at k = 0, apart, 2 apart, ..., `(size, taps)`."""
-    places = apart * torch.arange(taps, device=like.device)
-    turns = torch.outer(torch.arange(size, device=like.device), places) % size
-    angle = turns.to(like.dtype) * (-2 * math.pi / size)
-    return torch.polar(torch.ones_like(angle), angle)
 
 
 def mahler_measure(kernel: Tensor, points: int = 4096) -> Tensor:
@@ -224,23 +143,3 @@ def _mahler(kernel: Tensor, points: int) -> Tensor:
     roots = torch.linalg.eigvals(companion).abs()
     measure: Tensor = (leading.abs().log()[:, 0] + roots.clamp(min=1).log().sum(-1)).mean() + scale.log()
     return measure.to(dtype)
-
-
-def _channels(kernel: Tensor, input_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-    """Bring `(p, q)` to `(1, 1, p, q)` and check the rest."""
-    if isinstance(kernel, Tensor) and kernel.ndim == 3:
-        raise ValueError(f"kernel must have shape (p, q) or (..., out, in, p, q), got {tuple(kernel.shape)}")
-    kernel = checked(kernel, "kernel", "(..., p, q)")
-    size = checked_size(input_size, kernel)
-    return (kernel[None, None] if kernel.ndim == 2 else kernel), size
-
-
-def _log_volume(matrix: Tensor) -> Tensor:
-    """½ log det of the smaller Gram matrix of `(..., m, n)`, through QR of its tall orientation."""
-    tall = matrix if matrix.shape[-2] >= matrix.shape[-1] else matrix.mT
-    if tall.shape[-2] == tall.shape[-1]:
-        return log_abs_det(tall)
-    # Without Q it takes about half the time, but has no gradient.
-    mode = "reduced" if tall.requires_grad else "r"
-    diagonal: Tensor = torch.linalg.qr(tall, mode=mode).R.diagonal(dim1=-2, dim2=-1)
-    return diagonal.abs().log().sum(-1)

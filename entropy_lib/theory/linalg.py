@@ -19,6 +19,17 @@ def log_abs_det(matrix: Tensor) -> Tensor:
     return result
 
 
+def log_volume(matrix: Tensor) -> Tensor:
+    """½ log det of the smaller Gram matrix of `(..., m, n)`, through QR of its tall orientation."""
+    tall = matrix if matrix.shape[-2] >= matrix.shape[-1] else matrix.mT
+    if tall.shape[-2] == tall.shape[-1]:
+        return log_abs_det(tall)
+    # Without Q it takes about half the time, but has no gradient.
+    mode = "reduced" if tall.requires_grad else "r"
+    diagonal: Tensor = torch.linalg.qr(tall, mode=mode).R.diagonal(dim1=-2, dim2=-1)
+    return diagonal.abs().log().sum(-1)
+
+
 def inverse(matrix: Tensor) -> Tensor:
     """Inverse of `(..., n, n)` without a graph; entries that are not finite where a pivot is zero.
 
