@@ -15,13 +15,23 @@ _HOME = {
     "complete_conv": "theory.completion",
     "gram_entropy_change": "theory.exact",
     "causal_conv_entropy_change": "theory.exact",
-    "circular_conv_entropy_change": "theory.exact",
+    "circular_conv_entropy_change": "theory.circular",
     "mahler_measure": "theory.exact",
+    "activation_entropy_change": "nonlinear.activations",
+    "branch_entropy": "nonlinear.activations",
+    "norm_entropy_change": "nonlinear.norms",
+    "residual_entropy_change": "nonlinear.residual",
+    "lstm_entropy_change": "nonlinear.recurrent",
+    "gru_entropy_change": "nonlinear.recurrent",
+    "rnn_entropy_change": "nonlinear.recurrent",
+    "attention_entropy_change": "nonlinear.attention",
+    "jacobian_entropy_change": "nonlinear.jacobian",
     "DenseEntropyLoss": "guidance",
     "ConvEntropyLoss": "guidance",
     "EntropyGuidance": "guidance",
     "entropy_flow": "flow",
-    "select_layers": "flow",
+    "filter_flow": "filters",
+    "select_layers": "filters",
 }
 __all__ = [
     "dense_entropy_change",
@@ -33,25 +43,38 @@ __all__ = [
     "causal_conv_entropy_change",
     "circular_conv_entropy_change",
     "mahler_measure",
+    "activation_entropy_change",
+    "branch_entropy",
+    "norm_entropy_change",
+    "residual_entropy_change",
+    "lstm_entropy_change",
+    "gru_entropy_change",
+    "rnn_entropy_change",
+    "attention_entropy_change",
+    "jacobian_entropy_change",
     "DenseEntropyLoss",
     "ConvEntropyLoss",
     "EntropyGuidance",
     "entropy_flow",
+    "filter_flow",
     "select_layers",
 ]
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from entropy_lib.flow import entropy_flow, select_layers
+    from entropy_lib.filters import filter_flow, select_layers
+    from entropy_lib.flow import entropy_flow
     from entropy_lib.guidance import ConvEntropyLoss, DenseEntropyLoss, EntropyGuidance
+    from entropy_lib.nonlinear.activations import activation_entropy_change, branch_entropy
+    from entropy_lib.nonlinear.attention import attention_entropy_change
+    from entropy_lib.nonlinear.jacobian import jacobian_entropy_change
+    from entropy_lib.nonlinear.norms import norm_entropy_change
+    from entropy_lib.nonlinear.recurrent import gru_entropy_change, lstm_entropy_change, rnn_entropy_change
+    from entropy_lib.nonlinear.residual import residual_entropy_change
     from entropy_lib.theory.change import conv_entropy_change, dense_entropy_change
+    from entropy_lib.theory.circular import circular_conv_entropy_change
     from entropy_lib.theory.completion import complete_conv, complete_dense, conv_matrix
-    from entropy_lib.theory.exact import (
-        causal_conv_entropy_change,
-        circular_conv_entropy_change,
-        gram_entropy_change,
-        mahler_measure,
-    )
+    from entropy_lib.theory.exact import causal_conv_entropy_change, gram_entropy_change, mahler_measure
 
 
 def __getattr__(name: str) -> object:
