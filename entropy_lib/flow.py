@@ -1,156 +1,129 @@
-"""Entropy flow of a model, layer by layer: the numbers behind Figs 1, 8 and 9."""
+"""Entropy flow of a whole network: what each of its layers does to entropy, and with what right that can be said."""
 
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
-from entropy_lib.layers import CONV, DENSE, Bring, Kind, Size, known, reason
-from entropy_lib.maps import Example, map_sizes
-from entropy_lib.theory.change import dense_entropy_change
-from entropy_lib.theory.checks import checked, checked_pair
-from entropy_lib.weights import Unreadable, read, replaced
+from entropy_lib.findings import Finding, Statement, finding, is_layer
+from entropy_lib.maps import Example, copied
+from entropy_lib.trace import Segment, trace
+
+_COLUMNS = [
+    "layer", "name", "kind", "inputs", "outputs", "statement", "change", "standard_error", "linear", "lost", "chain",
+    "within", "why",
+]  # fmt: skip
 
 
-@torch.no_grad()
-def entropy_flow(model: nn.Module, input_size: Size = (16, 16), example: Example | None = None) -> pd.DataFrame:
-    r"""Entropy change of every filter of a model, one row per filter and layer in forward order.
+def entropy_flow(model: nn.Module, example: Example, data: Example | Iterable[Example] | None = None) -> pd.DataFrame:
+    r"""Entropy change of every layer of a model, whatever it is, in the order of use: one row each.
 
-    For convolutions a filter is a 2-D slice (out, in). A dense layer is one row. The model is read and never changed.
+    The model is run and every layer and function of torch on the way is noted. Where branches run side by side (a
+    residual block, attention by hand) all of them up to the point where they have met again are one row, `block`; the
+    rows below it are the layers within. Each row says what kind of statement its number is:
+
+    - `exact`: H(output) - H(input), whatever the input;
+    - `estimate`: the same as a mean over the data, with its standard error, or for a zero-padded convolution too large
+      for its matrix that of its circular twin, without one;
+    - `upper bound`: a mean over the data of log|det J|, of a map that is not known to be injective;
+    - `none`: the number of dimensions changes, or units are switched off, or the Jacobian is singular or too large.
+      `why` says so, and `lost` is the expected number of dimensions that are lost. Nothing may be summed across it.
 
     Args:
-        model: any module with dense or 2-D convolutional layers, such as a checkpoint in training.
-        input_size: the grid `(l, w)` on which the circular log-det of every convolution is taken, or the kernel's
-            size, if that is larger. Per pixel and channel it depends little on the grid.
-        example: a batch that the model takes, or a tuple of arguments, or a mapping of named ones. The model is run
-            once with its shape alone, no number is computed: layers come in the order in which they are used, and
-            each convolution is measured on the map that it sees. Without it the order is that of registration, which
-            is the forward order of torchvision's models.
+        model: any module. It is copied (sharing its numbers), measured in evaluation mode and never changed.
+        example: a batch that the model takes, or a tuple of arguments, or a mapping of named ones. Its shape counts.
+        data: a batch like the example over which means are taken, or an iterable of such batches. Without it no number
+            of the example is used, and a row that depends on data says `none`.
 
     Returns:
-        A data frame, every measure in nats, with the columns `layer` (1, 2, ...), `name`, `kind`
-        (`dense` or `conv`), `output` and `input` (channels of the slice, 0 for a dense layer), and
+        A data frame with the columns
 
-        - `entropy_change`: the paper's, :math:`\log|c_{11}|` per filter (Figs 1, 8 and 9 leave out the factor
-          of Eq. 22); :math:`\log|\det W|` for a dense layer;
-        - `log_norm`: log of the slice's Euclidean norm, log of the Frobenius norm for a dense layer;
-        - `exact`: of the whole layer, the same in each of its rows: the volume change per dimension that goes through.
-          For a convolution it is the circular log-det per pixel and channel with the layer's groups, stride and
-          dilation, on a map that is a multiple of the stride; zeros in the padding are not circular, and change it.
-          For a dense layer it is ½ log det of the Gram matrix per output.
-
-        Its `attrs["skipped"]` maps every other module that holds a matrix to the reason why it has no row,
-        `attrs["tied"]` every layer whose weight is that of an earlier one to that one's name.
+        - `layer` (1, 2, ...), `name` of the module, `kind` (its type; the name of a function; or `block`);
+        - `inputs`, `outputs`: dimensions for each example;
+        - `statement`, as above; `change` in nats for each example, NaN where there is none; `standard_error`;
+        - `linear`: the part of the change that is a linear layer's, 0 for activations and norms, NaN for blocks;
+        - `lost`: dimensions;
+        - `chain`: rows of one chain may be added up, 0 belongs to none. Behind the first gap the numbers are volume
+          changes, and changes of entropy where the chain's own input has a density;
+        - `within`: the row of the block that a layer lies in, 0 for none;
+        - `why`.
 
     Raises:
-        ValueError: the model has no layer that can be read, or a weight is not finite.
-        RuntimeError: the model does not run on the shape of the example.
+        RuntimeError: the model cannot be copied or run, or returns several tensors.
+        ValueError: `data` without a batch, or whose batches go different ways through the model.
 
-    >>> flow = entropy_flow(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 4)), input_size=(4, 4))
-    >>> flow[["layer", "name", "kind", "output"]]
-       layer name   kind  output
-    0      1    0   conv       0
-    1      1    0   conv       1
-    2      2    2  dense       0
+    Blocks and functions without a formula cost a backward pass for each of their dimensions.
+
+    >>> import torch
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.ReLU())
+    >>> flow = entropy_flow(model, torch.zeros(1, 2), data=torch.randn(100, 2))
+    >>> flow[["kind", "statement", "chain"]]
+         kind statement  chain
+    0  Linear     exact      1
+    1    Tanh  estimate      1
+    2    ReLU      none      0
     """
-    size = checked_pair(input_size, "input_size (l, w)")
-    parts = dict(model.named_modules())
-    left_out = dict(replaced(model))
-    registered = {name: size for name, part in parts.items() if known(part)}
-    used = registered if example is None else map_sizes(model, example)
-    sizes = {name: seen for name, seen in used.items() if name not in left_out}
-    skipped = _skipped(parts, set(sizes), left_out)
-    if not sizes:
-        listed = "".join(f"; {name!r}: {why}" for name, why in skipped.items())
-        raise ValueError(f"{type(model).__name__} has no layer whose entropy flow could be read{listed}")
-    frames = []
-    for number, (name, seen) in enumerate(sizes.items(), start=1):
-        try:
-            frames.append(_rows(parts[name], seen).assign(layer=number, name=name))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"layer {name!r}: {error}") from error
-    columns = ["layer", "name", "kind", "output", "input", "entropy_change", "log_norm", "exact"]
-    flow = pd.concat(frames, ignore_index=True)[columns]
-    flow.attrs |= {"skipped": skipped, "tied": _tied(parts, sizes)}
-    return flow
+    if data is None:
+        batches = [tree_map_only(Tensor, lambda tensor: tensor.to("meta"), example)]
+    else:
+        batches = [data] if isinstance(data, (Tensor, tuple, Mapping)) else list(data)
+    if not batches:
+        raise ValueError("data holds no batch")
+    ways = [_way(model, batch, numbers=data is not None) for batch in batches]
+    if any([row.name for row, _ in way] != [row.name for row, _ in ways[0]] for way in ways):
+        raise ValueError("the batches of data go different ways through the model")
+    rows = [_row(row[0][0], [found for _, found in row]) for row in zip(*ways, strict=True)]
+    return _numbered(pd.DataFrame(rows))
 
 
-def _skipped(parts: dict[str, nn.Module], measured: set[str], left_out: dict[str, str]) -> dict[str, str]:
-    """Every other module with a matrix of its own, and why it has no row."""
-    found = {}
-    for name, part in parts.items():
-        if name not in measured and any(weight.ndim > 1 for weight in part.parameters(recurse=False)):
-            unused = f"{type(part).__name__}: not used by the example" if known(part) else reason(part)
-            found[name] = left_out.get(name, unused)
-    return found
+def _way(model: nn.Module, batch: Example, numbers: bool) -> list[tuple[Segment, Finding]]:
+    """What the batch goes through, and what is said of each part; with `numbers` it is one of the data."""
+    parts = dict(_copy(model, numbers=True).named_modules())
+    walked = trace(_copy(model, numbers), batch, is_layer)
+    return [(segment, finding(segment, parts)) for segment in walked.segments()]
 
 
-def _tied(parts: dict[str, nn.Module], measured: dict[str, Size]) -> dict[str, str]:
-    """Layers that share the weight of an earlier one, with that one's name."""
-    first: dict[int, str] = {}
-    for name in measured:
-        weight = parts[name]._parameters.get("weight")
-        if weight is not None:
-            first.setdefault(id(weight), name)
-    named = {name: first.get(id(parts[name]._parameters.get("weight")), name) for name in measured}
-    return {name: earlier for name, earlier in named.items() if earlier != name}
-
-
-def _rows(part: nn.Module, size: Size) -> pd.DataFrame:
-    kind, bring = known(part)  # type: ignore[misc]
+def _copy(model: nn.Module, numbers: bool) -> nn.Module:
     try:
-        weight = checked(read(part, "weight"), "its weight", kind.shape)
-    except Unreadable as why:
-        raise ValueError(f"its weight cannot be read: {why}") from None
-    return _ROWS[kind.name](kind, bring, part, weight, size)
+        return copied(model, numbers).eval()
+    except Exception as error:  # whatever the model's own parts raise when they are copied
+        raise RuntimeError(f"{type(model).__name__} cannot be copied ({error})") from error
 
 
-def select_layers(means: pd.Series, deviations: float = 1.0) -> list[str]:
-    """The layers that preserve entropy, by the rule of Fig. 7: "find the entropy-preserving layers".
-
-    The paper gives no threshold. Here a layer is one of them when its mean lies more than `deviations`
-    standard deviations above the mean over layers.
-
-    Args:
-        means: one number per layer, such as `flow.groupby("name", sort=False).entropy_change.mean()`;
-            layers whose number is not finite are never picked and do not count.
-        deviations: how far above.
-
-    Returns:
-        Names from the index of `means`, in its order.
-
-    >>> select_layers(pd.Series({"first": -2.0, "second": -5.0, "third": -5.5}))
-    ['first']
-    """
-    finite = means[np.isfinite(means)]
-    return list(finite.index[finite > finite.mean() + deviations * finite.std(ddof=0)])
-
-
-def _dense_rows(kind: Kind, bring: Bring, part: nn.Module, stored: torch.Tensor, size: Size) -> pd.DataFrame:
-    weight = bring(part, stored)
-    row = {
-        "kind": kind.name, "output": 0, "input": 0,
-        "entropy_change": float(dense_entropy_change(weight)),
-        "log_norm": float(torch.linalg.matrix_norm(weight).log()),
-        "exact": kind.exact(part, stored, size),
+def _row(segment: Segment, findings: list[Finding]) -> dict[str, object]:
+    """One row of the table, over all batches."""
+    ended = [found for found in findings if found.statement is Statement.NONE]
+    first = (ended or findings)[0]
+    change, error = _mean([found.change for found in findings])
+    return {
+        "name": segment.name, "kind": segment.kind, "inputs": _size(segment.x), "outputs": _size(segment.y),
+        "statement": first.statement.value, "change": change, "standard_error": error,
+        "linear": _mean([found.linear for found in findings])[0], "lost": _mean([found.lost for found in findings])[0],
+        "why": first.why, "alone": first.alone, "inner": segment.within is not None,
     }  # fmt: skip
-    return pd.DataFrame([row])
 
 
-def _conv_rows(kind: Kind, bring: Bring, part: nn.Module, stored: torch.Tensor, size: Size) -> pd.DataFrame:
-    exact = kind.exact(part, stored, size)
-    kernel = bring(part, stored).cpu()
-    output, into = torch.meshgrid(torch.arange(kernel.shape[0]), torch.arange(kernel.shape[1]), indexing="ij")
-    return pd.DataFrame(
-        {
-            "kind": kind.name, "output": output.flatten(), "input": into.flatten(),
-            "entropy_change": kernel[..., 0, 0].abs().log().flatten(),
-            "log_norm": torch.linalg.matrix_norm(kernel).log().flatten(),
-            "exact": exact,
-        }
-    )  # fmt: skip
+def _size(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor[0].numel()
 
 
-_ROWS: dict[str, Any] = {DENSE.name: _dense_rows, CONV.name: _conv_rows}
+def _mean(values: list[float | Tensor]) -> tuple[float, float]:
+    """The mean over examples and its standard error, which is 0 for what is the same for all of them."""
+    if not isinstance(values[0], Tensor):
+        return float(values[0]), 0.0 if math.isfinite(values[0]) else math.nan
+    each = torch.cat([torch.as_tensor(value).reshape(-1) for value in values]).detach().double()
+    error = float(each.std() / math.sqrt(len(each))) if len(each) > 1 and each.isfinite().all() else math.nan
+    return float(each.mean()), error
+
+
+def _numbered(table: pd.DataFrame) -> pd.DataFrame:
+    """Number the rows, and the stretches within which changes add up; what lies in a block is no link of them."""
+    table = table.assign(layer=range(1, len(table) + 1))
+    way = table[~table.inner]
+    ends = (way.statement == Statement.NONE.value) | way.alone
+    stretch = (~ends & ends.shift(fill_value=True)).cumsum().where(~ends, 0)
+    block = table.layer.where(~table.inner).ffill().where(table.inner, 0)
+    return table.assign(chain=stretch.reindex(table.index, fill_value=0), within=block.astype(int))[_COLUMNS]

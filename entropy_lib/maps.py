@@ -29,7 +29,7 @@ def map_sizes(model: nn.Module, example: Example) -> dict[str, Size]:
         RuntimeError: the model cannot be copied, or does not run on such a shape; the message says why.
     """
     try:
-        bare = _without_numbers(model)
+        bare = copied(model, numbers=False)
     except Exception as error:  # whatever the model's own parts raise when they are copied
         raise RuntimeError(f"{type(model).__name__} cannot be copied ({error}); {_WITHOUT}") from error
     sizes: dict[str, Size] = {}
@@ -76,8 +76,8 @@ class _Uses(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _without_numbers(model: nn.Module) -> nn.Module:
-    """A copy of the model on the meta device, made without copying a number.
+def copied(model: nn.Module, numbers: bool) -> nn.Module:
+    """A copy of the model that shares its numbers, or has none and lies on the meta device; no number is copied.
 
     Whatever the model shares (a module used twice, a tied weight, a tensor kept as a plain attribute) its copy
     shares too: `deepcopy` finds each tensor's stand-in by the tensor's identity. The user's hooks stay behind, for
@@ -93,8 +93,8 @@ def _without_numbers(model: nn.Module) -> nn.Module:
         raise ValueError("some of its weights are lazy: run it once, so that they have a shape")
     stand_ins: dict[int, Any] = {}
     for tensor in tensors:
-        bare = tensor.detach().to("meta")
-        stand_ins[id(tensor)] = nn.Parameter(bare, False) if isinstance(tensor, nn.Parameter) else bare
+        stand_in = tensor.detach() if numbers else tensor.detach().to("meta")
+        stand_ins[id(tensor)] = nn.Parameter(stand_in, False) if isinstance(tensor, nn.Parameter) else stand_in
     hooks = [
         kept
         for part in model.modules()
@@ -102,8 +102,8 @@ def _without_numbers(model: nn.Module) -> nn.Module:
     ]
     for kept in hooks:
         stand_ins[id(kept)] = type(kept)()
-    copied: nn.Module = copy.deepcopy(model, stand_ins)
-    for part in copied.modules():
+    twin: nn.Module = copy.deepcopy(model, stand_ins)
+    for part in twin.modules():
         if isinstance(part, _BatchNorm):
             part.eval()
-    return copied
+    return twin

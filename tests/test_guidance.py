@@ -139,12 +139,12 @@ def test_non_finite_weights_are_named():
     with pytest.raises(ValueError, match="'4' cannot be guided: its weight holds NaN"):
         el.EntropyGuidance(model, {"4": 1.0})
     with pytest.raises(ValueError, match="layer '4'"):
-        el.entropy_flow(model)
+        el.filter_flow(model)
 
 
-def test_entropy_flow_has_one_row_per_slice_in_forward_order():
+def test_filter_flow_has_one_row_per_slice_in_forward_order():
     model = small_model()
-    flow = el.entropy_flow(model, input_size=(6, 5))
+    flow = el.filter_flow(model, input_size=(6, 5))
     assert flow.groupby("layer").size().to_dict() == {1: 8, 2: 12, 3: 1}
     assert flow.drop_duplicates("layer").name.tolist() == ["0", "2", "4"]
     for row in flow[flow.name == "2"].itertuples():
@@ -155,7 +155,7 @@ def test_entropy_flow_has_one_row_per_slice_in_forward_order():
     assert flow[flow.name == "2"].exact.unique() == pytest.approx([float(exact.detach())])
     assert flow.iloc[-1].entropy_change == pytest.approx(float(el.dense_entropy_change(model[4].weight.detach())))
     with pytest.raises(ValueError, match="no layer whose entropy flow"):
-        el.entropy_flow(nn.ReLU())
+        el.filter_flow(nn.ReLU())
 
 
 def test_names_load_on_demand_and_an_unknown_one_is_refused():
@@ -288,5 +288,5 @@ def test_a_weight_that_is_computed_of_two_others_is_guided_as_it_is_applied():
 
 def test_a_flow_names_what_it_skipped():
     model = nn.ModuleDict({"conv": nn.Conv2d(1, 2, 3), "table": nn.Embedding(4, 2), "lstm": nn.LSTM(2, 2)})
-    skipped = el.entropy_flow(model).attrs["skipped"]
+    skipped = el.filter_flow(model).attrs["skipped"]
     assert set(skipped) == {"table", "lstm"} and "lookup table" in skipped["table"] and "[i]" in skipped["lstm"]

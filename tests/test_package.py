@@ -89,7 +89,7 @@ def test_the_library_alone_imports_in_an_empty_environment_and_brings_no_command
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "empty"], check=True)
     install = [bin_of(tmp_path / "empty", "pip"), "install", "--quiet", "--disable-pip-version-check", ROOT]
     subprocess.run(install, check=True, cwd=tmp_path)
-    program = "import entropy_lib, torch; print(entropy_lib.entropy_flow(torch.nn.Linear(3, 2)).exact[0])"
+    program = "import entropy_lib, torch; print(entropy_lib.filter_flow(torch.nn.Linear(3, 2)).exact[0])"
     command = [bin_of(tmp_path / "empty", "python"), "-c", program]
     said = subprocess.run(command, cwd=tmp_path, env=BARE, capture_output=True, text=True)
     assert said.returncode == 0 and float(said.stdout) < 5, said.stderr

@@ -177,7 +177,7 @@ sys.meta_path.insert(0, Refuse())
 import entropy_lib
 for name in entropy_lib.__all__:
     getattr(entropy_lib, name)
-entropy_lib.entropy_flow(torch.nn.Linear(3, 2))
+entropy_lib.filter_flow(torch.nn.Linear(3, 2))
 """
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr[-1000:]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from entropy_lib.flow import select_layers
+from entropy_lib.filters import select_layers
 from replication.experiments.flow.experiment import READINGS, TRAINED
 from replication.networks.vgg_resnet import SCHEMES, fan
 

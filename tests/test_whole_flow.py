@@ -1,0 +1,380 @@
+"""The entropy flow of a whole network: its rows against Jacobians of the layers, and what it says where it ends."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import entropy_lib as el
+
+
+class Residual(nn.Module):
+    """A branch that a function joins, with a functional activation and a step that leads nowhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.out = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x.mean()
+        return x + self.out(F.silu(self.inner(x)))
+
+
+def sequence():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(4, 4), nn.LeakyReLU(0.2, inplace=True), Residual(), nn.Tanh(), nn.BatchNorm1d(4), nn.Dropout(),
+        nn.Linear(4, 4),
+    ).double()  # fmt: skip
+
+
+def volume(map, x):
+    """log|det J| of each example, one by one."""
+    rows = [torch.autograd.functional.jacobian(lambda one: map(one[None])[0], one) for one in x]
+    return torch.stack([torch.linalg.slogdet(row).logabsdet for row in rows])
+
+
+def test_its_changes_add_up_to_the_jacobian_of_the_whole():
+    model, x = sequence(), torch.randn(50, 4, dtype=torch.float64)
+    model(x)  # statistics that are not those of the start
+    flow = el.entropy_flow(model, x, data=x)
+    assert (flow.chain[flow.within == 0] == 1).all()
+    model.eval()
+    whole = volume(model, x)
+    assert flow[flow.within == 0].change.sum() == pytest.approx(float(whole.mean()), abs=1e-9)
+    assert flow.statement[flow.within == 0].tolist() == [
+        "exact", "estimate", "upper bound", "estimate", "exact", "exact", "exact",
+    ]  # fmt: skip
+
+
+def test_a_standard_error_is_that_of_the_mean_over_all_batches():
+    model, x = sequence().eval(), torch.randn(60, 4, dtype=torch.float64)
+    tables = [el.entropy_flow(model, x, data=data) for data in (x, list(x.split(20)), [x[:7], x[7:]])]
+    (activation,) = tables[0].index[tables[0].kind == "LeakyReLU"]
+    values = volume(nn.LeakyReLU(0.2), model[0](x))
+    for table in tables:
+        assert table.change[activation] == pytest.approx(float(values.mean()))
+        assert table.standard_error[activation] == pytest.approx(float(values.std()) / math.sqrt(60))
+        assert (table.standard_error[table.statement == "exact"] == 0).all()
+
+
+def test_layers_within_a_block_are_rows_of_no_chain():
+    x = torch.randn(5, 4, dtype=torch.float64)
+    flow = el.entropy_flow(sequence(), x, data=x)
+    block = flow[flow.kind == "block"].iloc[0]
+    inside = flow[flow.within == block.layer]
+    assert block["name"] == "2" and inside.kind.tolist() == ["Linear", "silu", "Linear", "add"]
+    assert (inside.chain == 0).all() and inside.name.tolist() == ["2.inner", "2", "2.out", "2"]
+
+
+def test_the_model_is_not_touched():
+    model, x = sequence(), torch.randn(5, 4, dtype=torch.float64)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    el.entropy_flow(model, x, data=x)
+    el.entropy_flow(model, x)
+    assert model.training and model[1].inplace and all(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+
+
+def test_without_data_no_number_of_the_example_is_used():
+    model, x = sequence(), torch.full((2, 4), math.nan, dtype=torch.float64)
+    flow = el.entropy_flow(model, x)
+    assert flow.statement[flow.kind.isin(["Linear", "BatchNorm1d", "Dropout"]) & (flow.within == 0)].eq("exact").all()
+    waiting = flow[flow.kind.isin(["LeakyReLU", "Tanh", "block"])]
+    assert waiting.statement.eq("none").all() and waiting.why.str.contains("data=").all()
+
+
+ENDS = {
+    "a unit is off": (nn.ReLU(), 4, lambda x: float((x < 0).sum(1).double().mean()), "switched off"),
+    "the dimension falls": (nn.Linear(4, 3), 4, lambda x: 1.0, "keeps at most 3 of 4"),
+    "the dimension grows": (nn.Linear(4, 6), 4, lambda x: 0.0, "fills at most 4 of 6"),
+    "a mean is erased": (nn.LayerNorm(2), 4, lambda x: 2.0, "erases the mean of each of 2 vectors"),
+    "a pool keeps the largest": (nn.MaxPool1d(2), 4, lambda x: 2.0, "keeps at most 2 of 4"),
+    "its Jacobian is singular": (nn.Softmax(1), 4, lambda x: 1.0, "singular"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_where_the_chain_ends_the_row_says_so(name):
+    layer, width, lost, why = ENDS[name]
+    x = torch.randn(64, width, generator=torch.Generator().manual_seed(0))
+    folded = nn.Unflatten(1, (2, 2)) if isinstance(layer, (nn.LayerNorm, nn.MaxPool1d)) else nn.Identity()
+    model = nn.Sequential(nn.Tanh(), nn.Identity(), folded, layer, nn.Flatten(), nn.Tanh())
+    flow = el.entropy_flow(model, x, data=x).set_index("name")
+    row = flow.loc["3"]
+    assert row.statement == "none" and row.lost == lost(x) and why in row.why and row.chain == 0
+    assert (flow.chain["0"], flow.chain["5"]) == (1, 2)
+
+
+LINEAR = {
+    "zero-padded": nn.Conv2d(2, 2, 3, padding=1),
+    "patches": nn.Conv2d(1, 4, 2, stride=2),
+    "one dimension, circular": nn.Conv1d(2, 2, 3, padding=1, padding_mode="circular"),
+    "transposed": nn.ConvTranspose2d(4, 1, 2, stride=2),
+    "three dimensions": nn.Conv3d(1, 1, 3, padding=1),
+    "tokens": nn.Linear(4, 4),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_a_square_linear_layer_has_the_determinant_of_its_matrix(name):
+    layer = LINEAR[name].double()
+    shapes = {"Conv1d": (2, 5), "Conv3d": (1, 3, 3, 4), "Linear": (3, 4), "ConvTranspose2d": (4, 3, 2)}
+    x = torch.randn(1, *shapes.get(type(layer).__name__, (layer.weight.shape[1], 4, 6)), dtype=torch.float64)
+    matrix = torch.autograd.functional.jacobian(layer, x).reshape(x.numel(), x.numel())
+    row = el.entropy_flow(nn.Sequential(layer), x).iloc[0]
+    assert row.statement == "exact" and row.change == row.linear == pytest.approx(
+        float(torch.linalg.slogdet(matrix)[1])
+    )
+
+
+def test_a_large_zero_padded_convolution_is_measured_by_its_circular_twin():
+    layer = nn.Conv2d(2, 2, 3, padding=1)
+    row = el.entropy_flow(layer, torch.zeros(1, 2, 40, 40)).iloc[0]
+    expected = el.circular_conv_entropy_change(layer.weight.detach(), (40, 40))
+    assert row.statement == "estimate" and "circular" in row.why and row.change == pytest.approx(float(expected))
+    circular = nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular")
+    assert el.entropy_flow(circular, torch.zeros(1, 2, 40, 40)).statement[0] == "exact"
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.cells = kind(3, 5, num_layers=2, batch_first=True)
+
+    def forward(self, x):
+        return self.cells(x)[0]
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_recurrent_layer_has_the_volume_change_of_its_states(kind):
+    """Against the Jacobian of the whole state after all steps: of each layer, which the inputs do not enter."""
+    torch.manual_seed(0)
+    model, x = Recurrent(kind).double(), torch.randn(2, 4, 3, dtype=torch.float64)
+    row = el.entropy_flow(model, x, data=x).iloc[0]
+    total, inputs = 0.0, x
+    for layer in range(2):
+        one = kind(inputs.shape[2], 5, batch_first=True).double()
+        one.load_state_dict(
+            {f"{n}_l0": getattr(model.cells, f"{n}_l{layer}") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        )
+
+        def through(state, at, one=one, inputs=inputs):
+            parts = state.reshape(-1, 1, 1, 5)
+            given = (parts[0], parts[1]) if kind is nn.LSTM else parts[0]
+            _, end = one(inputs[at : at + 1], given)
+            return torch.stack(end).flatten() if kind is nn.LSTM else end.flatten()
+
+        for at in range(2):
+            start = torch.zeros(10 if kind is nn.LSTM else 5, dtype=torch.float64)
+            total += float(torch.linalg.slogdet(torch.autograd.functional.jacobian(lambda s: through(s, at), start))[1])
+        inputs = one(inputs)[0].detach()
+    assert row.change == pytest.approx(total / 2, rel=1e-7) and row.chain == 0
+    assert row.statement == ("upper bound" if kind is nn.GRU else "estimate")
+    assert math.isnan(row.linear) == (kind is nn.GRU)
+
+
+class Attends(nn.Module):
+    def __init__(self, causal, batch_first=True):
+        super().__init__()
+        self.heads = nn.MultiheadAttention(4, 2, batch_first=batch_first)
+        self.mask = torch.ones(3, 3, dtype=torch.bool).triu(1) if causal else None
+
+    def forward(self, x):
+        return self.heads(x, x, x, attn_mask=self.mask, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_is_one_row(causal):
+    torch.manual_seed(0)
+    model, x = Attends(causal).double(), torch.randn(6, 3, 4, dtype=torch.float64)
+    row = el.entropy_flow(model, x, data=x).iloc[0]
+    expected = el.attention_entropy_change(model.heads, x, causal).mean()
+    assert row.statement == "upper bound" and row.change == pytest.approx(float(expected.detach()))
+    assert "batch second" in el.entropy_flow(Attends(False, batch_first=False), x.float()).why[0]
+
+
+def test_what_cannot_be_run_is_refused_with_the_reason():
+    x = torch.randn(2, 4)
+    with pytest.raises(RuntimeError, match="does not run on such data"):
+        el.entropy_flow(nn.Linear(3, 3), x)
+    with pytest.raises(ValueError, match="no batch"):
+        el.entropy_flow(nn.Linear(4, 4), x, data=[])
+    with pytest.raises(RuntimeError, match="must return one tensor"):
+        el.entropy_flow(nn.LSTM(4, 4), torch.randn(2, 3, 4))
+
+
+def test_token_numbers_have_no_density():
+    model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4))
+    flow = el.entropy_flow(model, torch.zeros(2, 3, dtype=torch.long))
+    assert (
+        "no density" in flow.why[0] and flow.statement.tolist() == ["none", "exact"] and flow.inputs.tolist() == [3, 12]
+    )
+
+
+REFUSED = {
+    "another activation": (
+        lambda: el.activation_entropy_change(nn.Mish(), torch.ones(1, 2)),
+        TypeError,
+        "none of LeakyReLU",
+    ),
+    "a slope of zero": (
+        lambda: el.activation_entropy_change(nn.LeakyReLU(0.0), torch.ones(1, 2)),
+        ValueError,
+        "positive",
+    ),
+    "branches of a flat one": (
+        lambda: el.branch_entropy(nn.ReLU(), torch.ones(1, 2), abs),
+        ValueError,
+        "flat on a side",
+    ),
+    "another norm": (lambda: el.norm_entropy_change(nn.Identity(), torch.ones(1, 2)), TypeError, "none of BatchNorm"),
+    "channels that do not fit": (
+        lambda: el.norm_entropy_change(nn.BatchNorm1d(3), torch.ones(1, 2)),
+        ValueError,
+        r"\(batch, 3, \.\.\.\)",
+    ),
+    "vectors that do not fit": (
+        lambda: el.norm_entropy_change(nn.LayerNorm((2, 3)), torch.ones(4, 3, 2)),
+        ValueError,
+        r"\.\.\., 2, 3\)",
+    ),
+    "a relu cell": (
+        lambda: el.rnn_entropy_change(nn.RNNCell(1, 2, nonlinearity="relu"), torch.ones(1, 1), torch.ones(1, 2)),
+        ValueError,
+        "'tanh'",
+    ),
+    "another cell": (
+        lambda: el.gru_entropy_change(nn.RNNCell(1, 2), torch.ones(1, 1), torch.ones(1, 2)),
+        TypeError,
+        "GRUCell",
+    ),
+    "a state that does not fit": (
+        lambda: el.lstm_entropy_change(nn.LSTMCell(1, 2), torch.ones(3, 1), (torch.ones(3, 2), torch.ones(1, 2))),
+        ValueError,
+        r"\[\(3, 1\), \(3, 2\), \(3, 2\)\]",
+    ),
+    "no attention": (lambda: el.attention_entropy_change(nn.Linear(2, 2), torch.ones(1, 2, 2)), TypeError, "Multihead"),
+    "keys of another width": (
+        lambda: el.attention_entropy_change(nn.MultiheadAttention(2, 1, kdim=3), torch.ones(1, 2, 2)),
+        ValueError,
+        "own width",
+    ),
+    "tokens of another width": (
+        lambda: el.attention_entropy_change(nn.MultiheadAttention(2, 1), torch.ones(1, 2, 3)),
+        ValueError,
+        r"\(batch, n, 2\)",
+    ),
+    "a map that mixes rows": (
+        lambda: el.jacobian_entropy_change(torch.sum, torch.ones(2, 2)),
+        ValueError,
+        "keep the rows",
+    ),
+    "a map to no tensor": (lambda: el.jacobian_entropy_change(len, torch.ones(2, 2)), TypeError, "int"),
+    "a branch of another width": (
+        lambda: el.residual_entropy_change(nn.Linear(2, 3), torch.ones(1, 2)),
+        ValueError,
+        "keep the shape",
+    ),
+    "terms and samples": (lambda: el.residual_entropy_change(abs, torch.ones(1, 2), 3, 3), ValueError, "not both"),
+    "one sample": (
+        lambda: el.residual_entropy_change(torch.sin, torch.ones(1, 2), samples=1),
+        ValueError,
+        "at least 2",
+    ),
+    "no whole number": (
+        lambda: el.residual_entropy_change(torch.sin, torch.ones(1, 2), terms=1.5),
+        ValueError,
+        "whole",
+    ),
+    "groups": (
+        lambda: el.circular_conv_entropy_change(torch.ones(3, 1, 2, 2), (4, 4), groups=2),
+        ValueError,
+        "2 groups do not divide 3",
+    ),
+    "four dimensions": (
+        lambda: el.circular_conv_entropy_change(torch.ones(1, 1, 1, 1), (2, 2, 2, 2)),
+        ValueError,
+        "1 or 2 or 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_input_is_refused_with_what_is_expected(name):
+    call, error, message = REFUSED[name]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def branch(width: int, norm: float) -> nn.Module:
+    torch.manual_seed(1)
+    linear = nn.Linear(width, width).double()
+    linear.weight.data *= norm / torch.linalg.matrix_norm(linear.weight.data, 2)
+    return nn.Sequential(linear, nn.Tanh())
+
+
+def test_the_rest_of_the_series_is_within_its_bound_and_the_bounds_of_a_contraction_hold():
+    x = torch.randn(20, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    f = branch(5, 0.8)
+    exact = el.residual_entropy_change(f, x)
+    assert exact.method == "exact" and not exact.error.any()
+    assert ((5 * math.log(0.2) <= exact.change) & (exact.change <= 5 * math.log(1.8))).all()
+    for terms in (1, 2, 5, 20):
+        change, rest, method = el.residual_entropy_change(f, x, terms=terms)
+        assert method == "series" and ((change - exact.change).abs() <= rest).all()
+    _, rest, _ = el.residual_entropy_change(branch(5, 30.0), x * 0, terms=3)
+    assert rest.isinf().all()
+
+
+def test_the_estimate_is_unbiased_and_its_error_is_its_spread():
+    torch.manual_seed(0)
+    x, f = torch.randn(1, 6, dtype=torch.float64).expand(3000, -1), branch(6, 0.5)
+    change, error, method = el.residual_entropy_change(f, x, samples=8)
+    exact = float(el.residual_entropy_change(f, x[:1]).change.detach())
+    # Rows share the lengths of their series, not their vectors: only over many calls do they come to the exact number.
+    means = torch.stack([el.residual_entropy_change(f, x, samples=8).change.mean().detach() for _ in range(40)])
+    assert method == "estimate" and abs(float(means.mean()) - exact) < 4 * float(means.std()) / math.sqrt(40)
+    assert float(error.mean()) == pytest.approx(float(change.detach().std()), rel=0.2)
+    wide = el.residual_entropy_change(branch(300, 0.3), torch.randn(2, 300, dtype=torch.float64))
+    assert wide.method == "estimate"
+    assert el.residual_entropy_change(lambda x: 3 * x, x[:1], samples=2).error.isinf().all()
+    assert el.residual_entropy_change(torch.zeros_like, x[:1], samples=2).change.tolist() == [0.0]
+
+
+def test_batchnorm_in_training_is_the_volume_change_of_its_deviations():
+    """Against the Jacobian of the whole batch: one zero direction for each channel, which is its mean."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(2, eps=0.1).double()
+    norm.weight.data = torch.tensor([0.5, -2.0], dtype=torch.float64)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    values = torch.linalg.svdvals(torch.autograd.functional.jacobian(norm, x).reshape(24, 24))
+    state = {name: value.clone() for name, value in norm.state_dict().items()}
+    assert (values < 1e-12).sum() == 2
+    found = el.norm_entropy_change(norm, x)
+    assert found.shape == (4,) and float(found.detach().sum()) == pytest.approx(float(values[:22].log().sum()))
+    assert all(torch.equal(value, norm.state_dict()[name]) for name, value in state.items())
+
+
+def test_without_an_epsilon_the_length_is_erased_as_well():
+    x = torch.randn(1, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for eps, zeros in ((0.1, 1), (0.0, 2)):
+        norm = nn.LayerNorm(6, eps=eps).double()
+        values = torch.linalg.svdvals(torch.autograd.functional.jacobian(norm, x).reshape(6, 6))
+        assert (values < 1e-12).sum() == zeros
+        assert el.norm_entropy_change(norm, x).isneginf().all() == (eps == 0)
+
+
+def test_slopes_that_underflow_have_logarithms():
+    x = torch.tensor([[-40.0], [-20.0]])
+    for module in (nn.Tanh(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Sigmoid(), nn.Softplus()):
+        exact = torch.stack([torch.autograd.functional.jacobian(module, one) for one in x.double()])
+        found = el.activation_entropy_change(module, x)
+        assert found.isfinite().all()
+        shallow = exact.abs().flatten() > 1e-300
+        np.testing.assert_allclose(found[shallow], exact.abs().log().flatten()[shallow], rtol=2e-3)
