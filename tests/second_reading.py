@@ -25,6 +25,7 @@ GUIDANCE = {"form", "eps", "layers"}
 USUAL = {
     "autoencoder": {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3},
     "anatomy": {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3},
+    "through": {"batch": 128, "rate": 1e-3},
     "cnn": {
         "batch": 32,
         "rate": 1e-3,
@@ -125,6 +126,53 @@ def looked_into() -> pd.DataFrame:
     return trials.set_index("trial").join(last).assign(diverged=False)
 
 
+def whole() -> pd.DataFrame:
+    trials, curves = records("through")
+    measured = ["linear", "agreement", "overlap", "pruning", "late"]
+    if trials.empty:
+        return pd.DataFrame(
+            columns=[
+                "data",
+                "seed",
+                "horizon",
+                "coefficient",
+                "network",
+                "layers",
+                *USUAL["through"],
+                *measured,
+                "diverged",
+            ]
+        )
+    rows = {}
+    for trial, curve in curves.groupby("trial"):
+        scores = curve[curve.layer == 0].set_index("epoch").test_accuracy
+        flow = curve[(curve.layer > 0) & (curve.epoch == scores.index.max())]
+        told = flow[(flow.within == 0) & (flow.statement != "none")]
+        other = told.change - told.linear
+        row = dict.fromkeys(measured, math.nan) | {"late": scores.sort_index().to_numpy()[-3:].mean()}
+        if not told.linear.isna().any():
+            row["linear"] = told.linear.abs().sum() / (told.linear.abs().sum() + other.abs().sum())
+        if flow.stage.max() > 0:
+            paper = {stage: part.paper.mean() for stage, part in flow[flow.stage > 0].groupby("stage")}
+            change = {stage: part.change.sum() for stage, part in told[told.stage > 0].groupby("stage")}
+            lost = {
+                stage: scores.iloc[-1] - part.accuracy_without.iloc[0]
+                for stage, part in flow[flow.stage > 0].groupby("stage")
+            }
+            first, second, third = (
+                np.array([each[stage] for stage in sorted(change)]) for each in (paper, change, lost)
+            )
+            if not np.isnan(first).any():
+                row["agreement"] = stats.spearmanr(first, second)[0]
+                picked = [set(np.flatnonzero(each > each.mean() + each.std())) for each in (first, second)]
+                row["overlap"] = (
+                    len(picked[0] & picked[1]) / len(picked[0] | picked[1]) if picked[0] | picked[1] else math.nan
+                )
+            row["pruning"] = stats.spearmanr(np.abs(second), third)[0] if len(set(third)) > 1 else math.nan
+        rows[trial] = row
+    return trials.set_index("trial").join(pd.DataFrame.from_dict(rows, orient="index")).assign(diverged=False)
+
+
 def unets() -> pd.DataFrame:
     trials, curves = records("unet")
     rows = {}
@@ -185,6 +233,10 @@ def inside(value: str, latents: list[int], runs=("14",), data: str = "mnist", la
     return Reading("anatomy", value, data, list(runs), lambdas=list(lambdas), where={"latent": latents}, kind="level")
 
 
+def through(value: str, networks: list[str]) -> Reading:
+    return Reading("through", value, "mnist", ["16"], ["network"], [0.0], {"network": networks}, kind="level")
+
+
 CNN_BY = {"by": ["architecture"], "where": {"layers": "first"}}
 FED = {"by": ["layers"], "where": {"layers": ["19,24,29,34,39"]}}
 OTHER = {"by": ["layers"], "where": {"layers": ["2", "2,3", "3,7,11,15", "3,7,11,15,19,24,29,34,39"]}}
@@ -224,6 +276,20 @@ READINGS = {
     "anatomy-blanking": inside("blanking", [100]),
     "anatomy-unguided": inside("blanking", [100], lambdas=[0.0]),
     "anatomy-saturation": inside("saturated", [60, 140], data="cifar10", lambdas=[0.01, 0.1]),
+    "through-linear-share": through("linear", ["dense", "convolutional", "recurrent"]),
+    "through-preserving": through("agreement", ["dense", "convolutional"]),
+    "through-same-stages": through("overlap", ["dense", "convolutional"]),
+    "pruning-by-flow": through("pruning", ["transformer"]),
+    "through-lstm": Reading(
+        "through",
+        "late",
+        "mnist",
+        ["17"],
+        ["network"],
+        LAMBDAS[1:4],
+        {"network": ["recurrent"], "layers": "output gate"},
+        best="greatest",
+    ),
     "cnn-all-increase": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-train-seeds": Reading("cnn", "train_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-all-layers": Reading("cnn", "test_accuracy", "cifar10", ["13"], by=["architecture"], where={"layers": "all"}),
@@ -297,9 +363,10 @@ def planned(reading: Reading, data: str) -> Cells:
     cells: Cells = {}
     for run in yaml.safe_load((ROOT / "plan.yml").read_text(encoding="utf-8")):
         for part in run["parts"] if str(run["run"]) in reading.runs else ():
-            told = {name: USUAL[reading.table][name] for name in ("form", "eps")} | part
+            usual = {name: USUAL[reading.table][name] for name in ("form", "eps") if name in USUAL[reading.table]}
+            told = usual | part
             values = {name: value if isinstance(value, list) else [value] for name, value in told.items()}
-            for name, wanted in ({"form": USUAL[reading.table]["form"], "eps": 1e-3} | reading.where).items():
+            for name, wanted in (usual | reading.where).items():
                 if name in values and not (name in GUIDANCE and reading.lambdas == [0.0]):
                     values[name] = [v for v in values[name] if v in (wanted if isinstance(wanted, list) else [wanted])]
             if part["data"] == data and all(values.values()):
@@ -416,7 +483,8 @@ def size(reading: Reading, cells: list[dict]) -> tuple[float, float, float]:
     chosen = [cell for cell in cells if cell["ready"]] or [cell for cell in cells if len(cell["effects"])]
     late = {side: any(cell["late"][side] for cell in chosen) for side in ("below", "above")}
     if reading.best:
-        best = min(chosen, key=lambda cell: cell["effects"].effect.mean())
+        pick = max if reading.best == "greatest" else min
+        best = pick(chosen, key=lambda cell: cell["effects"].effect.mean())
         late = best["late"]
         found = interval(best["effects"], 1 - 0.05 / len(chosen))
     else:
@@ -429,7 +497,7 @@ def size(reading: Reading, cells: list[dict]) -> tuple[float, float, float]:
 def evidence(reading: Reading, data: str | None = None) -> tuple[pd.DataFrame, Cells]:
     """The networks with the usual settings, and the cells of the plan with their seeds."""
     data = data or reading.data
-    tables = {"cnn": classifiers, "imagenette": large, "unet": unets, "anatomy": looked_into}
+    tables = {"cnn": classifiers, "imagenette": large, "unet": unets, "anatomy": looked_into, "through": whole}
     rows = autoencoders(reading.until) if reading.table == "autoencoder" else tables[reading.table]()
     kept = rows.data == data
     for name, value in USUAL[reading.table].items():

@@ -16,7 +16,7 @@ LEVELS = get_args(Level)
 PROVENANCE = ("library", "source", "python", "torch", "device", "threads", "started", "wall_seconds")
 # What is measured layer by layer has a row for each of these too.
 _BY_LAYER = ("layer", "measure", "reading")
-_TEXTS = ("trial", "name", "measure", "reading")
+_TEXTS = ("trial", "name", "kind", "statement", "measure", "reading")
 _OF_A_TRIAL = {"trial", *IDENTITY, "scope", "deviation"}
 
 
