@@ -1,4 +1,5 @@
-"""The entropy flow of four whole networks, layer by layer, before and after training; and guidance of an LSTM.
+"""The entropy flow of whole networks, layer by layer: four small ones before and after training, two large ones as
+others trained them; and guidance of an LSTM.
 
 What the paper leaves to future work (Section 6.1): activations, normalisation, residual connections, attention,
 recurrent units.
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from entropy_lib import EntropyGuidance, entropy_flow, filter_flow, select_layers
 from replication.data.registry import load
 from replication.experiments.experiment import Experiment, Plan
+from replication.files import digest
+from replication.networks import pretrained
 from replication.networks.small import network, stages, without
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Config, Scope, Trial
@@ -27,11 +30,16 @@ OUTPUT_GATE = "state.lstm.weight_hh_l0[o]"
 # Test images over which a layer's change is averaged; a residual block costs a backward pass for each dimension.
 IMAGES = {"transformer": 16}
 _MOST = 1000
+# Of the large networks: how many photographs they see, and of which side.
+PHOTOGRAPHS, SIDE = 8, 160
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThroughConfig(Config):
-    """One network. `layers` is `none` or `output gate`."""
+    """One network: a small one that is trained, or a large one as it was trained on ImageNet, with horizon 0.
+
+    `layers` is `none` or `output gate`.
+    """
 
     network: str
     layers: str
@@ -46,6 +54,7 @@ _UNGUIDED: dict[str, Any] = {"layers": "none", "coefficient": 0.0}
 _MADE = [
     Plan.of("mnist", range(5), network=_FOUR, horizon=10, **_UNGUIDED),
     Plan.of("mnist", range(5, 15), network="recurrent", horizon=10, layers="output gate", coefficient=[0.0, *_GUIDED]),
+    Plan.of("imagenette", [0], network=list(pretrained.FILES), horizon=0, **_UNGUIDED),
 ]
 PROFILES = {
     "quick": [
@@ -58,11 +67,15 @@ PROFILES = {
 
 
 def fingerprint(data: str, config: ThroughConfig) -> str:
+    if config.network in pretrained.FILES:
+        return digest(load(data, side=SIDE).fingerprint, pretrained.copies(config.network)[1])
     return load(data).fingerprint
 
 
 def scope(trial: Trial[ThroughConfig]) -> Scope:
     """A look of ours, with no counterpart in the paper."""
+    if trial.config.network in pretrained.FILES:
+        return Scope("reduced", f"{load(trial.data, side=SIDE).note}; {pretrained.DEVIATIONS[trial.config.network]}")
     data = load(trial.data, trial.fingerprint)
     return Scope("quick" if trial.data == "digits" else "reduced", data.deviation)
 
@@ -73,7 +86,18 @@ def stack_by(trial: Trial[ThroughConfig], device: str = "cpu") -> Hashable:
 
 
 def train_stack(stack: list[Trial[ThroughConfig]], device: str, tick: Callable[[], object]) -> StackResult:
-    return StackResult(pd.concat([_train(trial, device, tick) for trial in stack], ignore_index=True))
+    made = (_measured if trial.config.network in pretrained.FILES else _train for trial in stack)
+    return StackResult(
+        pd.concat([make(trial, device, tick) for make, trial in zip(made, stack, strict=True)], ignore_index=True)
+    )
+
+
+def _measured(trial: Trial[ThroughConfig], device: str, tick: Callable[[], object]) -> pd.DataFrame:
+    """A large network on photographs: a row for each of its layers."""
+    name, images = trial.config.network, load(trial.data, side=SIDE).images["test"]
+    some = pretrained.prepared(name, images[:: len(images) // PHOTOGRAPHS][:PHOTOGRAPHS]).to(device)
+    flow = entropy_flow(pretrained.trained(name).to(device), some[:1], data=some)
+    return flow.drop(columns="why").assign(trial=trial.id, epoch=0)
 
 
 def _train(trial: Trial[ThroughConfig], device: str, tick: Callable[[], object]) -> pd.DataFrame:
@@ -162,6 +186,8 @@ def outcomes(store: Store) -> pd.DataFrame:
 def _of_trial(curve: pd.DataFrame) -> dict[str, Any]:
     whole, last = curve[curve.layer == 0], curve.epoch.max()
     found = curve[curve.layer > 0]
+    if whole.empty:  # a large network, which was neither trained nor scored
+        return {"linear_share": of_layers(found, whole)["linear_share"], "diverged": False}
     trained, untrained = (of_layers(found[found.epoch == epoch], whole) for epoch in (last, 0))
     return {
         "test_accuracy": whole.test_accuracy.iloc[-1],
@@ -224,6 +250,7 @@ THROUGH = Experiment(
         "test_accuracy": "higher", "late_accuracy": "higher",
         **dict.fromkeys((*_OF_LAYERS, *(f"{name}_untrained" for name in _OF_LAYERS)), "higher"), "diverged": "lower",
     },
-    columns={"layer": (0, np.inf), "test_accuracy": _SHARE, "validation_accuracy": _SHARE, "lost": (0, np.inf)},
+    columns={"layer": (0, np.inf), "lost": (0, np.inf)},
+    pictured=("network",),
     unguided={"layers": "none"},
 )  # fmt: skip
