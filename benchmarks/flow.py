@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from entropy_lib.maps import map_sizes
-from entropy_lib.theory.exact import circular_conv_entropy_change
+from entropy_lib.theory.circular import circular_conv_entropy_change
 from replication.files import write_atomically
 from replication.networks.vgg_resnet import random_kernels, skeleton
 from replication.provenance import machine, source_hash

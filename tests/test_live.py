@@ -94,7 +94,7 @@ def answers() -> list[tuple[str, str, str]]:
 
 def test_the_right_answer_to_every_exercise_is_right_and_another_is_not():
     asked = answers()
-    assert {"entropy", "dense", "convolutions", "corollary-6", "losses", "limits"} == {name for name, *_ in asked}
+    assert {chapter for chapter, *_ in TRIES} == {name for name, *_ in asked}
     written = sum(path.read_text(encoding="utf-8").count("```{answer}") for path in (ROOT / "notebooks").glob("*.md"))
     assert len(asked) == written >= 18
     for name, right, names in asked:
@@ -176,6 +176,27 @@ TRIES = [
         r"{\left(a d - b c\right)^{3}}",
     ),
     (
+        "activations",
+        {"Matrix([u**2 - v**2, 2 * u * v])": "Matrix([u**3 - 3*u*v**2, 3*u**2*v - v**3])"},
+        "square = ",
+        "AssertionError: this step is false: det J = 4",
+    ),
+    (
+        "residual",
+        {"block = x + sin(x) / 2": "block = x + 2 * sin(x)"},
+        "block = ",
+        "AssertionError: this step is false: the slope is",
+    ),
+    (
+        "recurrent",
+        {
+            'W_ho, dc_dh = square("w"), square("q")': 'W_ho, dc_dh = Matrix([[1, 2], [2, 4]]), square("q")',
+            'check(not J.det().expand().has(*dc_dh), "what': 'print("det J =", J.det().expand()), ("',
+        },
+        "do, dh_of_c",
+        "det J = 0",
+    ),
+    (
         "limits",
         {"V = Matrix([[3, 0, 9, -3, 4], [1, 5,": "V = Matrix([[0, 0, 9, -3, 4], [0, 5,"},
         "minors = ",
@@ -213,7 +234,7 @@ def test_every_derivation_chapter_asks_the_reader_to_try_something():
     for chapter in {chapter for chapter, *_ in TRIES}:
         assert "{admonition} Try it" in (book.SOURCES / f"{chapter}.md").read_text()
     assert {chapter for chapter, *_ in TRIES} == {
-        "entropy", "dense", "convolutions", "corollary-6", "losses", "limits",
+        "entropy", "dense", "convolutions", "corollary-6", "losses", "limits", "activations", "residual", "recurrent",
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The entropy flow of a whole network: its rows against Jacobians of the layers, and what it says where it ends."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -164,7 +165,7 @@ def test_a_recurrent_layer_has_the_volume_change_of_its_states(kind):
             {f"{n}_l0": getattr(model.cells, f"{n}_l{layer}") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         )
 
-        def through(state, at, one=one, inputs=inputs):
+        def through(at, state, one=one, inputs=inputs):
             parts = state.reshape(-1, 1, 1, 5)
             given = (parts[0], parts[1]) if kind is nn.LSTM else parts[0]
             _, end = one(inputs[at : at + 1], given)
@@ -172,7 +173,7 @@ def test_a_recurrent_layer_has_the_volume_change_of_its_states(kind):
 
         for at in range(2):
             start = torch.zeros(10 if kind is nn.LSTM else 5, dtype=torch.float64)
-            total += float(torch.linalg.slogdet(torch.autograd.functional.jacobian(lambda s: through(s, at), start))[1])
+            total += float(torch.linalg.slogdet(torch.autograd.functional.jacobian(partial(through, at), start))[1])
         inputs = one(inputs)[0].detach()
     assert row.change == pytest.approx(total / 2, rel=1e-7) and row.chain == 0
     assert row.statement == ("upper bound" if kind is nn.GRU else "estimate")

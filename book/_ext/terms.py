@@ -7,7 +7,7 @@ from docutils import nodes
 from sphinx import addnodes
 
 # Words of everyday use, which pages link by the role `term` where they mean the entry.
-_COMMON = {"entropy", "cell", "effect", "scope", "stack", "filter", "fan"}
+_COMMON = {"block", "branch", "chain", "entropy", "cell", "effect", "scope", "stack", "filter", "fan"}
 # Where a word is no running text of the page's own.
 _ELSEWHERE = (nodes.reference, nodes.title, nodes.literal, nodes.raw, nodes.math, nodes.caption, addnodes.pending_xref)
 
