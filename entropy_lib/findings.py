@@ -71,6 +71,8 @@ def finding(segment: Segment, modules: Mapping[str, nn.Module]) -> Finding:
     """What can be said of a segment; `modules` hold the numbers."""
     if segment.x is None:
         return _none("several tensors come in")
+    if segment.changed:
+        return _none("changes in place what comes in, so that it is gone")
     if not segment.x.is_floating_point():
         return _none("whole numbers come in, which have no density", 0.0)
     if len(segment.steps) == 1:
@@ -294,6 +296,22 @@ def _shifted(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
     return _by_jacobian(x, y) if twice else _same(step, module, x, y)
 
 
+def _scaled(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
+    """What comes in is multiplied or divided by something that does not depend on it."""
+    ends, factors = _unequal(x, y), [argument for argument in step.args if argument is not x]
+    if ends or len(factors) != 1:
+        return ends or _by_jacobian(x, y)
+    factor = torch.as_tensor(factors[0], dtype=x.dtype)
+    if factor.is_meta:
+        return _PENDING
+    if factor.ndim == y.ndim and len(factor) > 1:  # another factor for each example
+        return _by_jacobian(x, y)
+    change = float(factor.detach().abs().log().expand(1, *y.shape[1:]).sum())
+    if not math.isfinite(change):
+        return Finding(Statement.NONE, -math.inf, lost=math.nan, why="is multiplied by zero")
+    return Finding(Statement.EXACT, -change if "div" in step.kind else change)
+
+
 def _dropped(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
     training = step.kwargs.get("training", step.args[2] if len(step.args) > 2 else True)
     return _by_jacobian(x, y) if training else _UNCHANGED
@@ -316,5 +334,6 @@ _FUNCTIONS: Mapping[str, Rule] = {
         ),
         _same,
     ),
+    **dict.fromkeys(("mul", "rmul", "imul", "div", "truediv", "itruediv", "multiply", "divide"), _scaled),
     **dict.fromkeys(("add", "radd", "iadd", "sub", "rsub", "isub"), _shifted),
 }  # fmt: skip

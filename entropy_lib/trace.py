@@ -41,6 +41,7 @@ class Segment:
     steps: Sequence[Step]
     x: Tensor | None  # None where several tensors come in
     y: Tensor
+    changed: bool = False  # x was changed in place later on, and is no longer what came in
     within: "Segment | None" = None
 
     @property
@@ -61,6 +62,7 @@ class Trace:
 
     steps: list[Step] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)  # of the tensors, when they were noted
     numbers: dict[int, int] = field(default_factory=dict)  # of a tensor, by its identity
     sources: int = 0
     result: int = -1
@@ -78,6 +80,7 @@ class Trace:
                 self.numbers[id(leaf)] = len(self.tensors)
                 fresh.append(len(self.tensors))
                 self.tensors.append(leaf)
+                self.versions.append(leaf._version)
         return tuple(fresh)
 
     def segments(self) -> Iterator[Segment]:
@@ -96,17 +99,21 @@ class Trace:
             waiting.append(step)
             alive = {number for number in {*alive, *step.outputs} if last[number] > at}
             if len(alive) == 1:
-                block = Segment(waiting, self._only(came), self.tensors[next(iter(alive))])
+                block = self._segment(waiting, came, next(iter(alive)))
                 yield block
                 if len(waiting) > 1:
-                    yield from (
-                        Segment([inner], self._only(inner.inputs), self.tensors[inner.outputs[0]], block)
-                        for inner in waiting
-                    )
+                    for inner in waiting:
+                        yield self._segment([inner], inner.inputs, inner.outputs[0], block)
                 came, waiting = alive, []
 
-    def _only(self, numbers: Collection[int]) -> Tensor | None:
-        return self.tensors[next(iter(numbers))] if len(numbers) == 1 else None
+    def _segment(
+        self, steps: Sequence[Step], came: Collection[int], result: int, within: Segment | None = None
+    ) -> Segment:
+        if len(came) != 1:
+            return Segment(steps, None, self.tensors[result], within=within)
+        (number,) = came
+        x = self.tensors[number]
+        return Segment(steps, x, self.tensors[result], x._version != self.versions[number], within)
 
     def _leading_on(self) -> list[Step]:
         """The steps that the result depends on; attention weights that nobody asked for are no part of the way."""
@@ -151,7 +158,8 @@ def trace(model: nn.Module, data: Example, is_layer: Callable[[nn.Module], bool]
 
 
 def _differentiable(tensor: Tensor) -> Tensor:
-    return tensor.detach().requires_grad_(tensor.is_floating_point())
+    # A clone, for a leaf must not be changed in place.
+    return tensor.detach().requires_grad_(tensor.is_floating_point()).clone()
 
 
 class _Watch(TorchFunctionMode):

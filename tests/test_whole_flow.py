@@ -210,6 +210,58 @@ def test_what_cannot_be_run_is_refused_with_the_reason():
         el.entropy_flow(nn.LSTM(4, 4), torch.randn(2, 3, 4))
 
 
+class Applied(nn.Module):
+    """A function between two layers."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.first, self.function, self.scale = nn.Linear(4, 4), function, nn.Parameter(torch.linspace(0.5, 2, 4))
+
+    def forward(self, x):
+        return torch.tanh(self.function(self.first(x), self.scale))
+
+
+FUNCTIONS = {
+    "scaled by a parameter": (lambda x, w: x * w, "exact"),
+    "scaled from the left": (lambda x, w: w * x, "exact"),
+    "divided": (lambda x, w: x / w, "exact"),
+    "by a number": (lambda x, w: 3 * x, "exact"),
+    "shifted": (lambda x, w: w - x, "exact"),
+    "doubled": (lambda x, w: x + x, "upper bound"),
+    "squared": (lambda x, w: x * x, "upper bound"),
+    "gated": (lambda x, w: x * torch.sigmoid(x), "upper bound"),
+    "turned": (lambda x, w: x.flip(1), "exact"),
+    "folded": (lambda x, w: F.gelu(x, approximate="tanh"), "upper bound"),
+    "an unknown function": (lambda x, w: torch.asinh(x), "upper bound"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_between_layers_have_rows(name):
+    torch.manual_seed(0)
+    function, statement = FUNCTIONS[name]
+    model, x = Applied(function).double(), torch.randn(20, 4, dtype=torch.float64)
+    flow = el.entropy_flow(model, x, data=x)
+    outside = flow[flow.within == 0]
+    assert outside.statement.tolist() == ["exact", statement, "estimate"] and (outside.chain == 1).all()
+    assert outside.change.sum() == pytest.approx(float(volume(model, x).mean()), abs=1e-9)
+
+
+def doubled_in_place(x, w):
+    x.mul_(2)
+    return x
+
+
+@pytest.mark.parametrize(
+    "function", [doubled_in_place, lambda x, w: F.elu(x, inplace=True), lambda x, w: x.add_(x.tanh())]
+)
+def test_what_was_changed_in_place_has_no_number(function):
+    x = torch.randn(5, 4)
+    flow = el.entropy_flow(Applied(function), x, data=x)
+    assert flow.statement.tolist()[:2] == ["exact", "none"] and "in place" in flow.why[1]
+    assert el.entropy_flow(nn.Sequential(nn.ELU(inplace=True)), x, data=x).statement[0] == "estimate"
+
+
 def test_token_numbers_have_no_density():
     model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4))
     flow = el.entropy_flow(model, torch.zeros(2, 3, dtype=torch.long))
