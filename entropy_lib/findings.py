@@ -1,6 +1,7 @@
 """What can be said of one step or block of a network: a number, what kind of statement it is, or why there is none."""
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from entropy_lib.nonlinear.attention import attention_entropy_change
 from entropy_lib.nonlinear.jacobian import jacobians_between, row_jacobians
 from entropy_lib.nonlinear.norms import norm_entropy_change
 from entropy_lib.nonlinear.recurrent import state_changes
-from entropy_lib.theory.linalg import log_abs_det
 from entropy_lib.trace import Segment, Step
 from entropy_lib.weights import Unreadable, read
 
@@ -37,6 +37,7 @@ class Finding:
     Args:
         statement: with what right.
         change: in nats, one number for all examples or `(batch,)`.
+        gap: by how much the change may be too high, likewise.
         linear: the part of it that is a linear layer's, likewise.
         lost: dimensions, likewise.
         why: what the number leaves out, or why there is none.
@@ -47,6 +48,7 @@ class Finding:
     change: float | Tensor = math.nan
     linear: float | Tensor = 0.0
     lost: float | Tensor = 0.0
+    gap: float | Tensor = 0.0
     why: str = ""
     alone: bool = False
 
@@ -73,15 +75,19 @@ def finding(segment: Segment, modules: Mapping[str, nn.Module]) -> Finding:
         return _none("several tensors come in")
     if segment.changed:
         return _none("changes in place what comes in, so that it is gone")
+    if not segment.y.is_floating_point():
+        return _none("what comes out are no real numbers")
     if not segment.x.is_floating_point():
         return _none("whole numbers come in, which have no density", 0.0)
     if len(segment.steps) == 1:
         (step,) = segment.steps
-        rule = _rule(step)
+        rule = _rule(step) if segment.first else None
         if rule:
             return rule(step, modules.get(step.name), segment.x, segment.y)
     if segment.within:
         return _unequal(segment.x, segment.y) or _NO_FORMULA
+    if any(step.detached for step in segment.steps):
+        return _unequal(segment.x, segment.y) or _none("a part of it has no graph, so that its Jacobian is not known")
     return _by_jacobian(segment.x, segment.y)
 
 
@@ -91,14 +97,33 @@ Rule = Callable[[Step, Any, Tensor, Tensor], Finding]
 def _rule(step: Step) -> Rule | None:
     if step.module is None:
         return _FUNCTIONS.get(step.kind)
+    if not _as_it_was(step.module):
+        return None
     own = (rule for kind, rule in LAYERS.items() if isinstance(step.module, kind))
     return next(own, None) or (_dense if known(step.module) else None)
 
 
 def is_layer(module: nn.Module) -> bool:
     """Whether a module is a row by itself, and not looked into."""
-    whole = type(module).__module__.startswith("torch.nn.modules") and not any(module.children())
+    if not _as_it_was(module):
+        return False
+    place = type(module).__module__
+    whole = place.startswith("torch.nn.modules") and not place.endswith("container") and not any(module.children())
     return whole or isinstance(module, tuple(LAYERS)) or known(module) is not None
+
+
+# What a subclass may define of its own and still compute what the layer of torch computes.
+_HARMLESS = {"__init__", "__repr__", "extra_repr", "reset_parameters", "__getstate__", "__setstate__", "__deepcopy__"}
+
+
+def _as_it_was(module: nn.Module) -> bool:
+    """Whether a module computes what the layer of torch does that it descends from: it overrides no method of it."""
+    lineage = type(module).__mro__
+    layer = next((kind for kind in lineage if kind.__module__.startswith("torch.nn.modules")), nn.Module)
+    if layer is nn.Module:  # no layer of torch
+        return True
+    own = {name for kind in lineage[: lineage.index(layer)] for name, value in vars(kind).items() if callable(value)}
+    return not {name for name in own - _HARMLESS if hasattr(layer, name)}
 
 
 # --- Any map, by its dimensions and its Jacobian ----------------------------------------------------
@@ -125,12 +150,13 @@ def _by_jacobian(x: Tensor, y: Tensor) -> Finding:
     d = x[0].numel()
     if d > _DENSE:
         return _too_large(x)
-    jacobian = jacobians_between(x, y[: max(1, _ENTRIES // d**2)], keep=False)
-    values = torch.linalg.svdvals(jacobian)
+    some = max(1, _ENTRIES // d**2)
+    values = torch.linalg.svdvals(jacobians_between(x, y[:some], keep=False)[:some])
     lost = (values <= values[:, :1] * d * torch.finfo(values.dtype).eps).sum(1).to(values.dtype)
     if lost.any():
-        return Finding(Statement.NONE, -math.inf, math.nan, lost, "its Jacobian is singular")
-    return Finding(Statement.BOUND, values.log().sum(1), math.nan, why=_NOT_INJECTIVE)
+        return Finding(Statement.NONE, -math.inf, math.nan, lost, why="its Jacobian is numerically singular")
+    of = f"; of the first {some} examples" if some < len(y) else ""
+    return Finding(Statement.BOUND, values.log().sum(1), math.nan, lost, why=_NOT_INJECTIVE + of)
 
 
 def _too_large(x: Tensor) -> Finding:
@@ -153,35 +179,64 @@ def _dense(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
     weight = bring(module, weight)
     if weight.shape[0] != weight.shape[1]:  # as many vectors more as the vectors are shorter
         return _by_jacobian(x, y)
-    return _square(float(log_abs_det(weight)) * (y[0].numel() // len(weight)))
+    return _square(weight, y[0].numel() // len(weight))
 
 
 def _convolution(step: Step, module: _ConvNd, x: Tensor, y: Tensor) -> Finding:
     ends = _unequal(x, y)
     if ends:
         return ends
-    d = x[0].numel()
-    if d <= _DENSE:
+    weight = read(module, "weight").detach()
+    if x[0].numel() <= _DENSE:
         plain = copy.deepcopy(module).double()
-        at = torch.zeros(1, *x.shape[1:], dtype=torch.float64, device=plain.weight.device)
-        return _square(float(log_abs_det(row_jacobians(plain, at).detach()[0])))
-    change = d * circular_exact(module, read(module, "weight").detach(), x.shape[2:])
-    patches = (
-        tuple(module.kernel_size) == tuple(module.stride) and set(module.dilation) == {1} and not any(module.padding)
-    )
-    if patches or module.padding_mode == "circular":
-        return _square(change)
+        at = torch.zeros(1, *x.shape[1:], dtype=torch.float64, device=weight.device)
+        return _square(row_jacobians(plain, at).detach()[0], like=weight)
+    if not _has_a_twin(module, x, y):
+        return _too_large(x)
+    sums, sizes = weight.flatten(2).sum(2), weight.abs().flatten(2).sum(2)
+    if module.groups == 1 and sums.shape[0] == sums.shape[1] and _singular(_pivots(sums), weight, sizes.max()):
+        return Finding(Statement.NONE, -math.inf, -math.inf, math.nan, why="its taps sum to a singular matrix")
+    change = x[0].numel() * circular_exact(module, weight, x.shape[2:])
+    patches = tuple(module.kernel_size) == tuple(module.stride) and set(module.dilation) == {1}
+    if (patches and not any(module.padding)) or module.padding_mode == "circular":
+        return Finding(Statement.EXACT, change, change)
     return Finding(Statement.ESTIMATE, change, change, why="of its circular twin; zeros in the padding change it")
 
 
-def _square(change: float) -> Finding:
-    if not math.isfinite(change):
-        return Finding(Statement.NONE, -math.inf, -math.inf, math.nan, "its matrix is singular")
+def _has_a_twin(module: _ConvNd, x: Tensor, y: Tensor) -> bool:
+    """Whether the padding is what a circular convolution of this size has: one output for each stride."""
+    small, large = (x, y) if module.transposed else (y, x)
+    return all(n * s == m for n, s, m in zip(small.shape[2:], module.stride, large.shape[2:], strict=True))
+
+
+def _square(matrix: Tensor, copies: int = 1, like: Tensor | None = None) -> Finding:
+    """Of a square matrix that acts on so many parts of an example; singular is what its own precision cannot tell
+    from a singular one, by the pivots of its factorisation."""
+    pivots = _pivots(matrix)
+    lost = _singular(pivots, matrix if like is None else like, pivots.max())
+    if lost:
+        why = "its matrix is numerically singular"
+        return Finding(Statement.NONE, -math.inf, -math.inf, float(lost * copies), why=why)
+    change = copies * float(pivots.log().sum())
     return Finding(Statement.EXACT, change, change)
 
 
+def _pivots(matrix: Tensor) -> Tensor:
+    pivots: Tensor = torch.linalg.lu_factor(matrix.double()).LU.diagonal().abs()
+    return pivots
+
+
+def _singular(pivots: Tensor, given: Tensor, scale: Tensor) -> int:
+    """How many pivots of so large a matrix the rounding of the given numbers could have made out of zeros."""
+    eps = min(torch.finfo(given.dtype).eps, torch.finfo(torch.float32).eps)
+    return int((pivots <= 4 * math.sqrt(len(pivots)) * eps * scale).sum())
+
+
 def _activation(step: Step, module: nn.Module, x: Tensor, y: Tensor) -> Finding:
-    what = activation(module)
+    try:
+        what = activation(module)
+    except ValueError:  # a slope that is not positive
+        return _by_jacobian(x, y)
     if x.is_meta:
         return _PENDING
     change = activation_entropy_change(module, x.detach())
@@ -189,12 +244,10 @@ def _activation(step: Step, module: nn.Module, x: Tensor, y: Tensor) -> Finding:
         off = what.log_slope(module, x.detach()).isneginf().flatten(1).sum(1).to(change.dtype)
         if off.any():
             return Finding(Statement.NONE, -math.inf, lost=off, why="units are switched off: no density is left")
-        return Finding(Statement.BOUND, change, why="injective where no unit is off, as in these data")
+        return Finding(Statement.BOUND, change, lost=off, why="injective where no unit is off, as in these data")
     if what.folds:
-        gap = math.log(2) * float((y < 0).sum()) / len(y)
-        return Finding(
-            Statement.BOUND, change, why=f"two inputs share an output below 0: at most {gap:.4g} nats too high"
-        )
+        gap = math.log(2) * (x < 0).flatten(1).sum(1).to(change.dtype)
+        return Finding(Statement.BOUND, change, gap=gap.detach(), why="two inputs share an output below 0")
     return Finding(Statement.ESTIMATE, change)
 
 
@@ -209,7 +262,7 @@ def _norm(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
         return Finding(Statement.NONE, lost=float(vectors), why=f"erases the mean of each of {vectors:,} vectors")
     if x.is_meta:
         return _PENDING
-    return Finding(Statement.ESTIMATE, norm_entropy_change(module, x.detach()).detach())
+    return Finding(Statement.ESTIMATE, norm_entropy_change(step.module, x.detach()).detach())  # type: ignore[arg-type]
 
 
 def _unless_singular(change: Tensor) -> Finding:
@@ -220,26 +273,32 @@ def _unless_singular(change: Tensor) -> Finding:
 
 
 def _attention(step: Step, module: nn.MultiheadAttention, x: Tensor, y: Tensor) -> Finding:
-    """Of tokens to themselves, which is all that comes in as one tensor."""
-    mask: Tensor | None = step.kwargs.get("attn_mask")
+    """Of tokens to themselves, with no mask but the causal one; anything else by its Jacobian."""
+    call = inspect.signature(nn.MultiheadAttention.forward).bind(module, *step.args, **step.kwargs).arguments
+    itself = all(call[name] is x for name in ("query", "key", "value"))
+    mask: Tensor | None = call.get("attn_mask")
     causal = mask is not None and _is_causal(mask, x)
+    masked = (mask is not None and not causal) or call.get("key_padding_mask") is not None
     if not module.batch_first:
         return _none("takes the batch second")
-    if (mask is not None and not causal) or step.kwargs.get("key_padding_mask") is not None:
-        return _none("has a mask of its own")
+    if not itself or masked or module.bias_k is not None or module.add_zero_attn or module.in_proj_weight is None:
+        return _by_jacobian(x, y)
     if x.is_meta:
         return _PENDING
     if not causal and x[0].numel() > _DENSE:
         return _too_large(x)
     with torch.no_grad():
-        change = attention_entropy_change(module, x.detach(), causal)
+        change = attention_entropy_change(step.module, x.detach(), causal)  # type: ignore[arg-type]
     return Finding(Statement.BOUND, change, math.nan, why=_NOT_INJECTIVE)
 
 
 def _is_causal(mask: Tensor, x: Tensor) -> bool:
+    """Whether a mask hides what comes later and changes nothing else."""
     future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
-    hidden = mask if mask.dtype == torch.bool else mask.isneginf()
-    return mask.shape == future.shape and torch.equal(hidden.cpu(), future)
+    if mask.shape != future.shape or mask.is_meta:
+        return False
+    own = mask.cpu()
+    return torch.equal(own if own.dtype == torch.bool else own.isneginf(), future) and not (own[~future] != 0).any()
 
 
 def _same(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
@@ -250,12 +309,14 @@ def _recurrent(step: Step, module: nn.RNNBase, x: Tensor, y: Tensor) -> Finding:
     """The volume change of the states of all its layers, over all steps, given the inputs."""
     if not module.batch_first:
         return _none("takes the batch second")
-    if module.bidirectional or module.proj_size or module.mode == "RNN_RELU" or len(step.inputs) > 1:
-        return _unequal(x, y) or _none("its state has no formula")
+    if module.bidirectional or module.proj_size or module.mode == "RNN_RELU" or len(step.args) + len(step.kwargs) > 1:
+        return _unequal(x, y) or _none("no formula: it runs both ways, projects, rectifies, or is given a state")
     if x.is_meta:
         return _PENDING
     with torch.no_grad():
-        change, linear = state_changes(module, x.detach().transpose(0, 1))
+        change, linear = state_changes(step.module, x.detach().transpose(0, 1))  # type: ignore[arg-type]
+    if math.isinf(linear):
+        return Finding(Statement.NONE, -math.inf, linear, math.nan, why="its matrix is singular", alone=True)
     why = f"of the state, given the inputs, summed over {x.shape[1]} steps"
     statement = Statement.BOUND if isinstance(module, nn.GRU) else Statement.ESTIMATE
     return Finding(statement, change, linear, why=why, alone=True)
@@ -291,15 +352,17 @@ def _as_layer(kind: type[nn.Module]) -> Rule:
 
 
 def _shifted(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
-    """Something that does not depend on the input is added."""
-    twice = sum(argument is x for argument in step.args) > 1  # x + x
-    return _by_jacobian(x, y) if twice else _same(step, module, x, y)
+    """Something that does not depend on the input is added, or it is taken from that."""
+    alone = sum(argument is x for argument in step.args) == 1  # not x + x
+    usual = not step.kwargs or (set(step.kwargs) == {"alpha"} and step.args[0] is x and step.kind != "rsub")
+    return _same(step, module, x, y) if alone and usual else _by_jacobian(x, y)
 
 
 def _scaled(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
     """What comes in is multiplied or divided by something that does not depend on it."""
     ends, factors = _unequal(x, y), [argument for argument in step.args if argument is not x]
-    if ends or len(factors) != 1:
+    divides = "div" in step.kind
+    if ends or len(factors) != 1 or step.kwargs or (divides and step.args[0] is not x):
         return ends or _by_jacobian(x, y)
     factor = torch.as_tensor(factors[0], dtype=x.dtype)
     if factor.is_meta:
@@ -309,7 +372,7 @@ def _scaled(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
     change = float(factor.detach().abs().log().expand(1, *y.shape[1:]).sum())
     if not math.isfinite(change):
         return Finding(Statement.NONE, -math.inf, lost=math.nan, why="is multiplied by zero")
-    return Finding(Statement.EXACT, -change if "div" in step.kind else change)
+    return Finding(Statement.EXACT, -change if divides else change)
 
 
 def _dropped(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
@@ -329,8 +392,8 @@ _FUNCTIONS: Mapping[str, Rule] = {
     **dict.fromkeys(
         (
             "reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes", "movedim", "unsqueeze",
-            "squeeze", "contiguous", "clone", "flip", "roll", "neg", "pixel_shuffle", "pixel_unshuffle", "to", "float",
-            "double",
+            "squeeze", "contiguous", "clone", "flip", "roll", "T", "mT", "H", "mH", "neg", "pixel_shuffle",
+            "pixel_unshuffle", "to", "float", "double",
         ),
         _same,
     ),

@@ -33,7 +33,9 @@ def entropy_flow(model: nn.Module, example: Example, data: Example | Iterable[Ex
       `why` says so, and `lost` is the expected number of dimensions that are lost. Nothing may be summed across it.
 
     Args:
-        model: any module. It is copied (sharing its numbers), measured in evaluation mode and never changed.
+        model: any module for which the first axis of every tensor on the way is the batch, and no example depends on
+            another. It is copied and never changed, measured in evaluation mode, and in double precision where it runs
+            so; hooks of the user's stay behind.
         example: a batch that the model takes, or a tuple of arguments, or a mapping of named ones. Its shape counts.
         data: a batch like the example over which means are taken, or an iterable of such batches. Without it no number
             of the example is used, and a row that depends on data says `none`.
@@ -53,7 +55,8 @@ def entropy_flow(model: nn.Module, example: Example, data: Example | Iterable[Ex
 
     Raises:
         RuntimeError: the model cannot be copied or run, or returns several tensors.
-        ValueError: `data` without a batch, or whose batches go different ways through the model.
+        ValueError: `data` without a batch, or whose batches go different ways through the model, or a model that mixes
+            the examples of a batch.
 
     Blocks and functions without a formula cost a backward pass for each of their dimensions.
 
@@ -82,8 +85,23 @@ def entropy_flow(model: nn.Module, example: Example, data: Example | Iterable[Ex
 def _way(model: nn.Module, batch: Example, numbers: bool) -> list[tuple[Segment, Finding]]:
     """What the batch goes through, and what is said of each part; with `numbers` it is one of the data."""
     parts = dict(_copy(model, numbers=True).named_modules())
-    walked = trace(_copy(model, numbers), batch, is_layer)
+    try:
+        walked = trace(_doubled(_copy(model, numbers)), tree_map_only(Tensor, _double, batch), is_layer)
+    except RuntimeError:  # numbers that are no part of the model stay as they are, and do not fit
+        walked = trace(_copy(model, numbers), batch, is_layer)
     return [(segment, finding(segment, parts)) for segment in walked.segments()]
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _doubled(model: nn.Module) -> nn.Module:
+    """In double precision, with the tensors that it keeps as plain attributes."""
+    for part in model.modules():
+        plain = {name: value for name, value in vars(part).items() if isinstance(value, Tensor)}
+        vars(part).update({name: _double(value) for name, value in plain.items()})
+    return model.double()
 
 
 def _copy(model: nn.Module, numbers: bool) -> nn.Module:
@@ -97,12 +115,13 @@ def _row(segment: Segment, findings: list[Finding]) -> dict[str, object]:
     """One row of the table, over all batches."""
     ended = [found for found in findings if found.statement is Statement.NONE]
     first = (ended or findings)[0]
-    change, error = _mean([found.change for found in findings])
+    (change, error), (lost, _), (gap, _) = (_mean([getattr(found, part) for found in findings]) for part in _MEANS)
+    high = f": at most {gap:.4g} nats too high" if gap else ""
     return {
         "name": segment.name, "kind": segment.kind, "inputs": _size(segment.x), "outputs": _size(segment.y),
         "statement": first.statement.value, "change": change, "standard_error": error,
-        "linear": _mean([found.linear for found in findings])[0], "lost": _mean([found.lost for found in findings])[0],
-        "why": first.why, "alone": first.alone, "inner": segment.within is not None,
+        "linear": _mean([found.linear for found in findings])[0], "lost": lost,
+        "why": first.why + high, "alone": first.alone, "inner": segment.within is not None,
     }  # fmt: skip
 
 
@@ -119,8 +138,13 @@ def _mean(values: list[float | Tensor]) -> tuple[float, float]:
     return float(each.mean()), error
 
 
+_MEANS = ("change", "lost", "gap")
+
+
 def _numbered(table: pd.DataFrame) -> pd.DataFrame:
     """Number the rows, and the stretches within which changes add up; what lies in a block is no link of them."""
+    if table.empty:  # the model gives back what it was given
+        return pd.DataFrame(columns=_COLUMNS)
     table = table.assign(layer=range(1, len(table) + 1))
     way = table[~table.inner]
     ends = (way.statement == Statement.NONE.value) | way.alone

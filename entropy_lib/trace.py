@@ -23,6 +23,8 @@ class Step:
         module: the layer, if it is one.
         args, kwargs: what it was called with.
         inputs, outputs: numbers of the tensors, in :attr:`Trace.tensors`, that depend on the model's input.
+        stale: something that came in had been changed in place, through a view perhaps, since it was noted.
+        detached: what comes out has no graph, though what came in had one.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Step:
     kwargs: Mapping[str, Any]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    stale: bool = False
+    detached: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Segment:
     steps: Sequence[Step]
     x: Tensor | None  # None where several tensors come in
     y: Tensor
-    changed: bool = False  # x was changed in place later on, and is no longer what came in
+    first: bool  # y is the first that its last step gives
+    changed: bool = False  # what came in was changed in place, and is gone
     within: "Segment | None" = None
 
     @property
@@ -109,11 +114,26 @@ class Trace:
     def _segment(
         self, steps: Sequence[Step], came: Collection[int], result: int, within: Segment | None = None
     ) -> Segment:
+        first, y = result == steps[-1].outputs[0], self.tensors[result]
         if len(came) != 1:
-            return Segment(steps, None, self.tensors[result], within=within)
+            return Segment(steps, None, y, first, within=within)
         (number,) = came
-        x = self.tensors[number]
-        return Segment(steps, x, self.tensors[result], x._version != self.versions[number], within)
+        changed = self.changed(number) or any(step.stale for step in steps)
+        return Segment(steps, self.tensors[number], y, first, changed, within)
+
+    def changed(self, number: int) -> bool:
+        """Whether a tensor was changed in place since it was noted."""
+        return self.tensors[number]._version != self.versions[number]
+
+    def note(
+        self, name: str, kind: str, module: nn.Module | None, args: Any, kwargs: Any, came: tuple[int, ...],
+        stale: bool, output: Any,
+    ) -> None:  # fmt: skip
+        """Add a step; `came` and `stale` are of the time before it."""
+        grew = any(self.tensors[number].requires_grad for number in came)
+        outputs = self.add(output)
+        detached = grew and not all(self.tensors[number].requires_grad for number in outputs)
+        self.steps.append(Step(name, kind, module, args, kwargs, came, outputs, stale, detached))
 
     def _leading_on(self) -> list[Step]:
         """The steps that the result depends on; attention weights that nobody asked for are no part of the way."""
@@ -154,7 +174,21 @@ def trace(model: nn.Module, data: Example, is_layer: Callable[[nn.Module], bool]
     if len(ends) != 1:
         raise RuntimeError(f"{type(model).__name__} must return one tensor that depends on its input, got {len(ends)}")
     (found.result,) = ends
+    if found.changed(found.result):  # through a view, after its last step
+        found.note("", "in place", None, (), {}, ends, True, output)
+        (found.result,) = found.steps[-1].outputs
+    _refuse_mixed(found)
     return found
+
+
+def _refuse_mixed(found: Trace) -> None:
+    """An example's output that depends on another example has no entropy change of its own."""
+    result, source = found.tensors[found.result], found.tensors[0]
+    if result.is_meta or not (result.requires_grad and source.requires_grad) or len(result) != len(source):
+        return
+    (slope,) = torch.autograd.grad(result[0].sum(), source, retain_graph=True, materialize_grads=True)
+    if slope[1:].any():
+        raise ValueError("the model mixes the examples of a batch: the first one's output depends on others")
 
 
 def _differentiable(tensor: Tensor) -> Tensor:
@@ -170,31 +204,50 @@ class _Watch(TorchFunctionMode):
         self._trace = found
         self._running = [""]
         self._within = 0  # layers that are running
-        self._opened: list[tuple[bool, tuple[int, ...]]] = []
+        self._opened: list[tuple[bool, tuple[int, ...], bool]] = []
 
     def entered(self, name: str, layer: bool) -> Any:
         def note(module: nn.Module, args: Any, kwargs: Any) -> None:
             self._running.append(name)
-            self._opened.append((layer, self._trace.numbered((args, kwargs))))
+            came = self._trace.numbered((args, kwargs))
+            self._opened.append((layer, came, any(map(self._trace.changed, came))))
             self._within += layer
 
         return note
 
     def left(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        name, (layer, inputs) = self._running.pop(), self._opened.pop()
+        name, (layer, came, stale) = self._running.pop(), self._opened.pop()
         self._within -= layer
-        if layer and not self._within and inputs:
-            outputs = self._trace.add(output)
-            kind = type(module).__name__
-            self._trace.steps.append(Step(name, kind, module, args, kwargs, inputs, outputs))
+        if layer and not self._within and came:
+            self._trace.note(name, type(module).__name__, module, args, kwargs, came, stale, output)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "function")
-        inputs = () if self._within or name in ("__get__", "__set__") else self._trace.numbered((args, kwargs))
+        if _asks(func):
+            return func(*args, **kwargs)
+        came = () if self._within else self._trace.numbered((args, kwargs))
+        stale = any(map(self._trace.changed, came))
         output = func(*args, **kwargs)
-        if inputs and any(isinstance(leaf, Tensor) for leaf in tree_leaves(output)):
-            outputs = self._trace.add(output)
-            step = Step(self._running[-1], name.strip("_"), None, args, kwargs, inputs, outputs)
-            self._trace.steps.append(step)
+        # To set an entry gives nothing back; the tensor that it was set in is another one from then on.
+        gave = args[0] if came and getattr(func, "__name__", "") == "__setitem__" else output
+        if came and any(isinstance(leaf, Tensor) for leaf in tree_leaves(gave)):
+            self._trace.note(self._running[-1], _named(func), None, args, kwargs, came, stale, gave)
         return output
+
+
+# Attributes that are tensors of the same numbers; every other one, as `shape`, is a question.
+_VIEWS = ("T", "mT", "H", "mH", "data", "real", "imag")
+
+
+def _asks(func: Any) -> bool:
+    """Whether an attribute is set, or asked for that is no tensor."""
+    name = getattr(func, "__name__", "")
+    return name == "__set__" or (name == "__get__" and _named(func) not in _VIEWS)
+
+
+def _named(func: Any) -> str:
+    """What a function is called; of an attribute, such as `x.mT`, the attribute's name."""
+    name = getattr(func, "__name__", "function")
+    if name == "__get__":
+        name = getattr(getattr(func, "__self__", None), "__name__", name)
+    return str(name).strip("_")

@@ -262,6 +262,243 @@ def test_what_was_changed_in_place_has_no_number(function):
     assert el.entropy_flow(nn.Sequential(nn.ELU(inplace=True)), x, data=x).statement[0] == "estimate"
 
 
+class Doubles(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Bent(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x).tanh()
+
+
+class Named(nn.Linear):
+    """One that only remembers something."""
+
+    def __init__(self, width, name):
+        super().__init__(width, width)
+        self.name = name
+
+    def extra_repr(self):
+        return self.name
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(Doubles(4, 4), (4,)), (Bent(1, 1, 3, padding=1), (1, 2, 3)), (Named(4, "a"), (4,))]
+)
+def test_a_subclass_that_computes_something_else_is_looked_into(layer, shape):
+    layer, x = layer.double(), torch.randn(30, *shape, dtype=torch.float64)
+    flow = el.entropy_flow(layer, x, data=x)
+    rows = [
+        torch.autograd.functional.jacobian(lambda one: layer(one[None])[0], one).reshape(one.numel(), -1) for one in x
+    ]
+    assert flow.change.sum() == pytest.approx(float(torch.linalg.slogdet(torch.stack(rows)).logabsdet.mean()))
+    assert (len(flow) == 1) == isinstance(layer, Named)
+
+
+def written(x, w):
+    x = x.clone()
+    x[:, 0] = x[:, 0] * 3
+    return x
+
+
+def through_a_view(x, w):
+    x[:, :2].mul_(3)
+    return x
+
+
+@pytest.mark.parametrize("function", [written, through_a_view, lambda x, w: F.relu_(x[:, :2]).repeat(1, 2)])
+def test_what_was_changed_through_a_view_is_not_called_exact(function):
+    x = torch.randn(20, 4)
+    flow = el.entropy_flow(Applied(function), x, data=x)
+    assert "none" in flow.statement[flow.within == 0].tolist()[1:]
+
+
+KEYWORDS = {
+    "added to itself": lambda x, w: torch.add(x, other=x),
+    "many times": lambda x, w: torch.add(w, x, alpha=3),
+    "taken from it": lambda x, w: torch.rsub(x, w, alpha=3),
+    "over it": lambda x, w: w / (3 + x.tanh()),
+    "its transpose": lambda x, w: x + 0.3 * (x[:, None] * w[:, None]).mT.sum(1),
+    "wrapped": lambda x, w: x + x.unsqueeze(2).mT.squeeze(1),
+}
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_arguments_by_name_or_in_another_order_are_not_overlooked(name):
+    torch.manual_seed(1)
+    model, x = Applied(KEYWORDS[name]).double(), torch.randn(20, 4, dtype=torch.float64)
+    flow = el.entropy_flow(model, x, data=x)
+    outside = flow[flow.within == 0]
+    assert outside.change.sum() == pytest.approx(float(volume(model, x).mean()), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x, w: x + x.detach(), lambda x, w: x + x.data, lambda x, w: x.to(torch.int64)]
+)
+def test_what_has_no_graph_has_no_number(function):
+    x = torch.randn(5, 4)
+    flow = el.entropy_flow(nn.Sequential(nn.Linear(4, 4), Applies(function)), x, data=x)
+    assert flow.statement[1] == "none" and ("graph" in flow.why[1] or "no real numbers" in flow.why[1])
+
+
+class Applies(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return 1.0 * self.function(x, None)
+
+
+class Asks(nn.Module):
+    """Attention of another kind than that of tokens to themselves."""
+
+    def __init__(self, ask):
+        super().__init__()
+        self.heads, self.ask = nn.MultiheadAttention(4, 2, batch_first=True), ask
+        self.memory = nn.Parameter(torch.randn(1, 3, 4))
+
+    def forward(self, x):
+        return self.ask(self.heads, x, self.memory.expand(len(x), -1, -1))
+
+
+def biased():
+    return torch.full((3, 3), -math.inf, dtype=torch.float64).triu(1) + torch.tensor(
+        [[0.0, 0, 0], [1, 0, 0], [2, 1, 0]]
+    )
+
+
+ASKED = {
+    "of a memory": lambda heads, x, memory: heads(x, memory, memory)[0],
+    "by a memory": lambda heads, x, memory: heads(memory, x, x)[0],
+    "with a bias": lambda heads, x, memory: heads(x, x, x, attn_mask=biased())[0],
+    "by place": lambda heads, x, memory: heads(x, x, x, None, False, torch.ones(3, 3, dtype=torch.bool).triu(1))[0],
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_other_attention_has_the_number_of_its_jacobian(name):
+    torch.manual_seed(0)
+    model, x = Asks(ASKED[name]).double(), torch.randn(6, 3, 4, dtype=torch.float64)
+    row = el.entropy_flow(model, x, data=x).iloc[-1]
+    expected = el.jacobian_entropy_change(model, x).detach().mean()
+    assert row.change == pytest.approx(float(expected), abs=1e-8) or (row.statement == "none" and "singular" in row.why)
+
+
+def test_one_query_or_the_weights_are_no_self_attention():
+    x = torch.randn(6, 3, 4)
+    query = el.entropy_flow(Asks(lambda heads, x, memory: heads(x[:, :1], x, x)[0]), x, data=x)
+    weights = el.entropy_flow(Asks(lambda heads, x, memory: heads(x, x, x)[1]), x, data=x)
+    assert query.statement.iloc[-1] == weights.statement.iloc[-1] == "none"
+    more = nn.MultiheadAttention(4, 2, batch_first=True, add_bias_kv=True)
+    model = Asks(lambda heads, x, memory: more(x, x, x, need_weights=False)[0])
+    model.more = more
+    assert el.entropy_flow(model, x, data=x).statement.iloc[-1] in ("none", "upper bound")
+
+
+def test_a_block_of_more_examples_than_its_jacobians_fit_is_measured_on_the_first():
+    torch.manual_seed(0)
+    wide = nn.Linear(512, 512)
+    wide.weight.data *= 0.1
+    model = Applies(lambda x, w: x + torch.tanh(wide(x)))
+    model.wide = wide
+    x = torch.randn(66, 512)
+    row = el.entropy_flow(model, x, data=x).iloc[0]
+    exact = el.residual_entropy_change(lambda x: torch.tanh(wide(x)), x[:64].detach(), terms=6).change
+    assert row.statement == "upper bound" and "first 64 examples" in row.why
+    assert row.change == pytest.approx(float(exact.mean().detach()), abs=1e-2)
+
+
+def test_batches_count_by_their_examples():
+    on, off = torch.ones(3, 4), -torch.ones(5, 4)
+    for data in ([on, off], [off, on]):
+        row = el.entropy_flow(nn.ReLU(), on, data=data).iloc[0]
+        assert row.statement == "none" and row.lost == pytest.approx(4 * 5 / 8)
+        folded = el.entropy_flow(nn.GELU(), on, data=data).iloc[0]
+        assert f"at most {math.log(2) * 4 * 5 / 8:.4g} nats" in folded.why
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.RMSNorm(64, eps=1e-6), nn.Softmax(1), nn.GroupNorm(1, 128),
+        Applies(lambda x, w: torch.exp(5 * x)), Applies(lambda x, w: torch.sinh(3 * x)),
+    ],
+)  # fmt: skip
+def test_numerical_rank_is_that_of_double_precision(layer):
+    width = {nn.RMSNorm: 64, nn.GroupNorm: 128}.get(type(layer), 20)
+    x = torch.randn(10, width, generator=torch.Generator().manual_seed(0))
+    row = el.entropy_flow(layer, x, data=x).iloc[0]
+    assert row.lost == (1 if isinstance(layer, (nn.Softmax, nn.GroupNorm)) else 0)
+
+
+def test_a_singular_matrix_is_not_exact():
+    low = nn.Linear(10, 10)
+    low.weight.data = torch.randn(10, 3) @ torch.randn(3, 10)
+    row = el.entropy_flow(low, torch.zeros(1, 10)).iloc[0]
+    assert row.statement == "none" and row.lost == 7 and row.change == -math.inf
+    flat = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular")
+    flat.weight.data -= flat.weight.data.mean()
+    for side in (6, 40):
+        assert el.entropy_flow(flat, torch.zeros(1, 1, side, side)).statement[0] == "none"
+    far = nn.Conv1d(2, 4, 2, stride=2, padding=100, padding_mode="circular")
+    assert el.entropy_flow(far, torch.zeros(1, 2, 600)).statement[0] == "none"
+
+
+def test_a_model_that_mixes_the_examples_is_refused():
+    x = torch.randn(6, 4)
+    with pytest.raises(ValueError, match="mixes the examples"):
+        el.entropy_flow(Applies(lambda x, w: x - 0.5 * x.mean(0)), x, data=x)
+
+
+def test_a_state_that_is_given_and_a_singular_gate_have_no_number():
+    class Given(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.h = nn.LSTM(3, 5, batch_first=True), nn.Parameter(torch.ones(1, 1, 5))
+
+        def forward(self, x):
+            state = self.h.expand(-1, len(x), -1).contiguous()
+            return self.lstm(x, (state, state))[0]
+
+    x = torch.randn(2, 4, 3)
+    assert (
+        "given a state" in el.entropy_flow(Given(), x, data=x).why[0]
+        or "dimensions" in el.entropy_flow(Given(), x, data=x).why[0]
+    )
+    model = Recurrent(nn.LSTM)
+    model.cells.weight_hh_l0.data[-5:] = 0
+    assert el.entropy_flow(model, x, data=x).statement[0] == "none"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_measured_in_double(dtype):
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), Residual()).to(dtype), torch.randn(5, 4).to(dtype)
+    flow = el.entropy_flow(model, x, data=x)
+    assert flow.change[flow.within == 0].notna().all()
+
+
+def test_the_edges():
+    x = torch.randn(5, 4)
+    assert el.entropy_flow(nn.Sequential(), x, data=x).empty
+    for slope, statement in ((0.0, "none"), (-0.5, "upper bound")):
+        assert el.entropy_flow(nn.LeakyReLU(slope), x, data=x).statement[0] == statement
+    spectrum = el.entropy_flow(Applies(lambda x, w: torch.fft.fft(x).real), x, data=x)
+    assert "no real numbers" in spectrum[spectrum.kind == "fft_fft"].why.iloc[0]
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 2])
+def test_a_layernorm_with_zero_weights(zeros):
+    norm = nn.LayerNorm(4, eps=0.1).double()
+    norm.weight.data = torch.tensor([0.0] * zeros + [1.5, -2.0, 0.5, 3.0][zeros:], dtype=torch.float64)
+    x = torch.randn(1, 4, dtype=torch.float64)
+    basis = torch.linalg.svd(torch.ones(1, 4, dtype=torch.float64)).Vh[1:].T
+    values = torch.linalg.svdvals(torch.autograd.functional.jacobian(norm, x).reshape(4, 4) @ basis)
+    found = float(el.norm_entropy_change(norm, x).detach())
+    assert found == (-math.inf if zeros == 2 else pytest.approx(float(values.log().sum())))
+
+
 def test_token_numbers_have_no_density():
     model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4))
     flow = el.entropy_flow(model, torch.zeros(2, 3, dtype=torch.long))

@@ -20,11 +20,11 @@ def activation_entropy_change(module: nn.Module, x: Tensor) -> Tensor:
     .. math:: \sum_i \log|\varphi'(x_i)|
 
     Its mean over data is H(output) - H(input) for the injective ones: `LeakyReLU` and `ELU` (slope and α positive),
-    `Sigmoid`, `Tanh`, `Softplus`. `GELU` and `SiLU` are **not injective**: they fall and rise again, so that two
-    inputs share each value below zero, and the mean is an upper bound. It is too high by the entropy of the branch
-    that the input came from, :func:`branch_entropy`, at most log 2 for each output below zero. `ReLU`, `ReLU6` and
-    `Hardtanh` are flat on a side, where whole intervals fall onto a point: `-inf` wherever a unit lies there, since
-    no density is left.
+    `Sigmoid`, `Tanh`, `Softplus` (as far as torch's is one: it is cut off at a threshold). `GELU` and `SiLU` are **not
+    injective**: they fall and rise again, so that two inputs share each value below zero, and the mean is an upper
+    bound. It is too high by the entropy of the branch that the input came from, :func:`branch_entropy`, at most log 2
+    for each output below zero. `ReLU`, `ReLU6` and `Hardtanh` are flat on a side, where whole intervals fall onto a
+    point: `-inf` wherever a unit lies there, since no density is left.
 
     Args:
         module: one of these; other activations have :func:`jacobian_entropy_change`.

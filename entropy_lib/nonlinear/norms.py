@@ -27,7 +27,7 @@ def norm_entropy_change(module: nn.Module, x: Tensor) -> Tensor:
     - **LayerNorm** erases the mean of each vector of d entries. From the deviations to their image
 
       .. math:: -(d-1)\log s + \log\frac{\varepsilon}{v+\varepsilon}
-                + \tfrac12\log\Bigl(\prod_i\gamma_i^2\cdot\tfrac1d\sum_i\gamma_i^{-2}\Bigr) ;
+                + \tfrac12\log\Bigl(\tfrac1d\sum_i\prod_{j\ne i}\gamma_j^2\Bigr) ;
 
     - **RMSNorm** erases nothing: with :math:`r^2 = \overline{x^2} + \varepsilon`
 
@@ -41,8 +41,8 @@ def norm_entropy_change(module: nn.Module, x: Tensor) -> Tensor:
         x: `(batch, ...)`, what goes into it.
 
     Returns:
-        `(batch,)`, in nats; `-inf` where a γ is zero, and without ε. The running statistics are not touched. Half
-        precision is computed and returned in float32.
+        `(batch,)`, in nats; `-inf` without ε, and where a γ is zero (two of a LayerNorm, which has erased one direction
+        already). The running statistics are not touched. Half precision is computed and returned in float32.
 
     Raises:
         TypeError: another module, or `x` is not a real floating-point tensor.
@@ -89,14 +89,20 @@ def _vector_norm(module: nn.LayerNorm | nn.RMSNorm, x: Tensor) -> Tensor:
     log_gamma = _log_gamma(module.weight, x.new_ones(shape)).flatten()
     if isinstance(module, nn.LayerNorm):
         variance = vectors.var(-1, correction=0)
-        # The image lies across 1/γ: its volume is that of γ on the complement of the constants.
-        shear = log_gamma.sum() + torch.logsumexp(-2 * log_gamma, 0) / 2 - math.log(d) / 2
+        shear = torch.logsumexp(2 * _all_but_one(log_gamma), 0) / 2 - math.log(d) / 2
         change = -(d - 1) / 2 * (variance + module.eps).log() + _length(variance, module.eps) + shear
     else:
         eps = torch.finfo(x.dtype).eps if module.eps is None else module.eps
         square = vectors.square().mean(-1)
         change = log_gamma.sum() - d / 2 * (square + eps).log() + _length(square, eps)
     return change.reshape(len(x), -1).sum(1)
+
+
+def _all_but_one(logs: Tensor) -> Tensor:
+    """For each entry the sum of all others, without a difference, for an entry may be -inf."""
+    before = torch.cat([logs.new_zeros(1), logs[:-1]]).cumsum(0)
+    after = torch.cat([logs.new_zeros(1), logs.flip(0)[:-1]]).cumsum(0).flip(0)
+    return before + after
 
 
 def _log_gamma(weight: Tensor | None, ones: Tensor) -> Tensor:

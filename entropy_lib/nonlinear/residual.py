@@ -16,8 +16,8 @@ class ResidualChange(NamedTuple):
 
     Args:
         change: `(batch,)`, in nats.
-        error: `(batch,)`: 0 where it is exact, a bound on the rest of the series, or the standard error of the
-            estimate; `inf` where the series need not converge.
+        error: `(batch,)`: 0 where it is exact, a bound on the rest of the series (`inf` where it need not converge), or
+            the standard error of the estimate (`inf` where a vector grew, and f is no contraction).
         method: `"exact"`, `"series"` or `"estimate"`.
     """
 
@@ -39,8 +39,8 @@ def residual_entropy_change(f: Map, x: Tensor, terms: int | None = None, samples
     .. math::
         \log|\det(I + J_f)| = \sum_{k\ge1} \frac{(-1)^{k+1}}k \operatorname{tr} J_f^k
 
-    the series where the spectral radius of :math:`J_f` is below 1. If f is a contraction, with Lipschitz constant
-    L < 1, the block is injective, the mean over data is H(output) - H(input), and lies between
+    the series where the spectral radius of :math:`J_f` is below 1. If f is a contraction, with Euclidean Lipschitz
+    constant L < 1, the block is injective, the mean over data is H(output) - H(input), and lies between
     :math:`d\log(1-L)` and :math:`d\log(1+L)`. Otherwise the mean is an upper bound.
 
     Args:
@@ -62,7 +62,8 @@ def residual_entropy_change(f: Map, x: Tensor, terms: int | None = None, samples
             standard error takes two samples).
 
     The estimate's variance is finite where the spectral norm is below :math:`\sqrt{1/2}`. A vector that grew under
-    :math:`J_f` is a proof that f is no contraction there: its error is `inf`. Differentiable as
+    :math:`J_f` proves that f is no contraction there; that none grew proves nothing. Rows share the lengths of their
+    series, so that their errors are not independent. Differentiable as
     :func:`jacobian_entropy_change`. Source: Behrmann et al. (2019) and Chen et al. (2019), Residual Flows.
 
     >>> change, error, method = residual_entropy_change(lambda x: x / 2, torch.rand(1, 3))
