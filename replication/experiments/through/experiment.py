@@ -238,7 +238,7 @@ _OF_LAYERS = {"linear_share": _SHARE, "agreement": _CORRELATION, "overlap": _SHA
 
 THROUGH = Experiment(
     name="through",
-    protocol=1,
+    protocol=2,  # layers are measured in double precision
     config=ThroughConfig,
     profiles=PROFILES,
     train=train_stack,
