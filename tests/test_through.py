@@ -88,6 +88,8 @@ def test_what_cannot_be_taken_apart_has_no_share_and_gaps_count_for_nothing():
     assert of_layers(flow, WHOLE)["linear_share"] == 1
     block = made(change=[-1.0, -2.0], linear=[-1.0, np.nan], statement=["exact", "upper bound"])
     assert math.isnan(of_layers(block, WHOLE)["linear_share"])
+    gap = made(change=[-1.0, -2.0, -math.inf], statement=["exact", "exact", "none"], accuracy_without=[0.9, 0.8, 0.7])
+    assert math.isnan(of_layers(gap, WHOLE)["pruning"]) and math.isnan(of_layers(gap, WHOLE)["agreement"])
     assert math.isnan(ranked(pd.Series([1.0, 2.0]), pd.Series([0.5, 0.5])))
     assert math.isnan(ranked(pd.Series([1.0, np.nan]), pd.Series([0.5, 0.6])))
 

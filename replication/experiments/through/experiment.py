@@ -211,11 +211,11 @@ def of_layers(flow: pd.DataFrame, whole: pd.DataFrame) -> dict[str, float]:
     rows = flow[(flow.within == 0) & np.isfinite(flow.change) & (flow.statement != "none")]
     linear, rest = rows.linear.abs().sum(skipna=False), (rows.change - rows.linear).abs().sum(skipna=False)
     found = {"linear_share": linear / (linear + rest), "agreement": np.nan, "overlap": np.nan, "pruning": np.nan}
-    if "accuracy_without" not in flow or (flow.stage == 0).all():
+    if "accuracy_without" not in flow or not (flow.stage > 0).any():
         return found
     inside = flow[flow.stage > 0].groupby("stage")
     paper, without_it = inside.paper.mean(), inside.accuracy_without.first()
-    change = rows[rows.stage > 0].groupby("stage").change.sum()
+    change = rows[rows.stage > 0].groupby("stage").change.sum().reindex(paper.index)  # one without a number is missing
     picked = [set(select_layers(each)) for each in (paper, change)]
     either = set.union(*picked)
     at = whole.set_index("epoch").test_accuracy[flow.epoch.iloc[0]]

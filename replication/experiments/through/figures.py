@@ -11,11 +11,12 @@ COLOURS = dict(zip(("linear", "activation", "normalisation", "block", "gates"), 
 
 
 def along(rows: pd.DataFrame, networks: list[str]) -> Figure:
-    """Entropy along the layers of a network, per dimension, relative to the input of its first chain: mean over seeds,
+    """Entropy along the layers of a network, per dimension, relative to the input of its longest chain: mean over seeds,
     before training as a thin line; dots say what each layer is."""
     figure, panels = plt.subplots(1, len(networks), figsize=(7.2, 3.4), squeeze=False)
     for axes, network in zip(panels[0], networks, strict=True):
-        found = rows[(rows.network == network) & (rows.chain == 1)]
+        found = rows[(rows.network == network) & (rows.chain > 0)]
+        found = found[found.chain == found.chain.mode()[0]]
         found = found.assign(each=found.change / found.inputs)
         for trained, width in ((False, 0.8), (True, 1.8)):
             mean = found[found.trained == trained].groupby("layer").agg(each=("each", "mean"), part=("part", "first"))
@@ -27,7 +28,7 @@ def along(rows: pd.DataFrame, networks: list[str]) -> Figure:
                     axes.plot(mean.index[chosen], height[chosen], "o", color=colour, markersize=5, linestyle="none")
         axes.set(title=network, xlabel="layer")
     panels[0, 0].set_ylabel("entropy less the input's\n(nats per dimension)")
-    seen = rows[rows.network.isin(networks) & (rows.chain == 1)].part
+    seen = rows[rows.network.isin(networks) & (rows.chain > 0)].part
     dots = [
         plt.Line2D([], [], color=c, marker="o", linestyle="none", label=p)
         for p, c in COLOURS.items()
