@@ -3,7 +3,7 @@
 import copy
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -73,12 +73,14 @@ def finding(segment: Segment, modules: Mapping[str, nn.Module]) -> Finding:
     """What can be said of a segment; `modules` hold the numbers."""
     if segment.x is None:
         return _none("several tensors come in")
+    if not _of_examples(segment):
+        return _none("its rows are not the examples")
     if segment.changed:
         return _none("changes in place what comes in, so that it is gone")
     if not segment.y.is_floating_point():
         return _none("what comes out are no real numbers")
     if not segment.x.is_floating_point():
-        return _none("whole numbers come in, which have no density", 0.0)
+        return _none("what comes in are no real numbers, and have no density", 0.0)
     if len(segment.steps) == 1:
         (step,) = segment.steps
         rule = _rule(step) if segment.first else None
@@ -86,9 +88,17 @@ def finding(segment: Segment, modules: Mapping[str, nn.Module]) -> Finding:
             return rule(step, modules.get(step.name), segment.x, segment.y)
     if segment.within:
         return _unequal(segment.x, segment.y) or _NO_FORMULA
+    if segment.rewritten:
+        return _unequal(segment.x, segment.y) or _none("what comes out is changed in place afterwards")
     if any(step.detached for step in segment.steps):
         return _unequal(segment.x, segment.y) or _none("a part of it has no graph, so that its Jacobian is not known")
     return _by_jacobian(segment.x, segment.y)
+
+
+def _of_examples(segment: Segment) -> bool:
+    return all(
+        tensor.ndim and len(tensor) == segment.examples for tensor in (segment.x, segment.y) if tensor is not None
+    )
 
 
 Rule = Callable[[Step, Any, Tensor, Tensor], Finding]
@@ -131,8 +141,6 @@ def _as_it_was(module: nn.Module) -> bool:
 
 def _unequal(x: Tensor, y: Tensor) -> Finding | None:
     """That the dimension changes, if it does."""
-    if len(x) != len(y):
-        return _none("its rows are no longer the examples")
     d, n = x[0].numel(), y[0].numel()
     if n < d:
         return _none(f"keeps at most {n:,} of {d:,} dimensions", float(d - n))
@@ -147,6 +155,8 @@ def _by_jacobian(x: Tensor, y: Tensor) -> Finding:
         return ends
     if x.is_meta:
         return _PENDING
+    if not x.requires_grad:
+        return _none("no graph leads to it, so that its Jacobian is not known")
     d = x[0].numel()
     if d > _DENSE:
         return _too_large(x)
@@ -193,20 +203,38 @@ def _convolution(step: Step, module: _ConvNd, x: Tensor, y: Tensor) -> Finding:
         return _square(row_jacobians(plain, at).detach()[0], like=weight)
     if not _has_a_twin(module, x, y):
         return _too_large(x)
+    if module.padding_mode == "circular" and _vanishes(module, weight, x.shape[2:]):
+        return Finding(Statement.NONE, -math.inf, -math.inf, math.nan, why="its transform is zero at some frequency")
     sums, sizes = weight.flatten(2).sum(2), weight.abs().flatten(2).sum(2)
     if module.groups == 1 and sums.shape[0] == sums.shape[1] and _singular(_pivots(sums), weight, sizes.max()):
         return Finding(Statement.NONE, -math.inf, -math.inf, math.nan, why="its taps sum to a singular matrix")
     change = x[0].numel() * circular_exact(module, weight, x.shape[2:])
     patches = tuple(module.kernel_size) == tuple(module.stride) and set(module.dilation) == {1}
-    if (patches and not any(module.padding)) or module.padding_mode == "circular":
-        return Finding(Statement.EXACT, change, change)
-    return Finding(Statement.ESTIMATE, change, change, why="of its circular twin; zeros in the padding change it")
+    if patches or module.padding_mode == "circular":
+        return _unless_singular(change, change, "its matrix is singular")
+    why = f"zeros in the padding: too large for its matrix; its circular twin changes by {change:,.0f} nats"
+    return Finding(Statement.NONE, linear=math.nan, why=why)
 
 
 def _has_a_twin(module: _ConvNd, x: Tensor, y: Tensor) -> bool:
     """Whether the padding is what a circular convolution of this size has: one output for each stride."""
     small, large = (x, y) if module.transposed else (y, x)
     return all(n * s == m for n, s, m in zip(small.shape[2:], module.stride, large.shape[2:], strict=True))
+
+
+def _vanishes(module: _ConvNd, weight: Tensor, sides: Sequence[int]) -> bool:
+    """Whether a filter that stands alone in its group erases a frequency, up to the rounding of its taps."""
+    if weight.shape[0] != module.groups or weight.shape[1] != 1 or set(module.stride) != {1}:
+        return False
+    spread = weight.new_zeros(
+        len(weight), *(d * (n - 1) + 1 for d, n in zip(module.dilation, weight.shape[2:], strict=True))
+    )
+    spread[(slice(None), *(slice(None, None, d) for d in module.dilation))] = weight[:, 0]
+    axes = tuple(range(1, spread.ndim))
+    if any(n > side for n, side in zip(spread.shape[1:], sides, strict=True)):
+        return False
+    spectrum = torch.fft.fftn(spread.double(), s=tuple(sides), dim=axes).abs()
+    return bool((spectrum.amin(axes) <= 8 * torch.finfo(torch.float32).eps * weight.abs().sum(axes)).any())
 
 
 def _square(matrix: Tensor, copies: int = 1, like: Tensor | None = None) -> Finding:
@@ -222,7 +250,7 @@ def _square(matrix: Tensor, copies: int = 1, like: Tensor | None = None) -> Find
 
 
 def _pivots(matrix: Tensor) -> Tensor:
-    pivots: Tensor = torch.linalg.lu_factor(matrix.double()).LU.diagonal().abs()
+    pivots: Tensor = torch.linalg.lu_factor_ex(matrix.double()).LU.diagonal().abs()
     return pivots
 
 
@@ -254,7 +282,8 @@ def _activation(step: Step, module: nn.Module, x: Tensor, y: Tensor) -> Finding:
 def _norm(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
     if isinstance(module, _BatchNorm) and module.running_var is not None:
         shape = torch.zeros(1, *x.shape[1:], dtype=module.running_var.dtype, device=module.running_var.device)
-        return _unless_singular(norm_entropy_change(module, shape))
+        change = float(norm_entropy_change(module, shape).detach()[0])
+        return _unless_singular(change, 0.0, "a channel is multiplied by zero")
     if isinstance(module, _BatchNorm):
         return Finding(Statement.NONE, lost=math.nan, why="mixes the examples, for it keeps no running statistics")
     if isinstance(module, nn.LayerNorm):
@@ -262,14 +291,16 @@ def _norm(step: Step, module: Any, x: Tensor, y: Tensor) -> Finding:
         return Finding(Statement.NONE, lost=float(vectors), why=f"erases the mean of each of {vectors:,} vectors")
     if x.is_meta:
         return _PENDING
-    return Finding(Statement.ESTIMATE, norm_entropy_change(step.module, x.detach()).detach())  # type: ignore[arg-type]
+    each = norm_entropy_change(step.module, x.detach()).detach()  # type: ignore[arg-type]
+    if not each.isfinite().all():
+        return Finding(Statement.NONE, -math.inf, lost=math.nan, why="an entry is multiplied by zero, or there is no ε")
+    return Finding(Statement.ESTIMATE, each)
 
 
-def _unless_singular(change: Tensor) -> Finding:
-    value = float(change.detach()[0])
-    if math.isfinite(value):
-        return Finding(Statement.EXACT, value)
-    return Finding(Statement.NONE, -math.inf, lost=math.nan, why="a channel is multiplied by zero")
+def _unless_singular(change: float, linear: float, why: str) -> Finding:
+    if math.isfinite(change):
+        return Finding(Statement.EXACT, change, linear)
+    return Finding(Statement.NONE, -math.inf, lost=math.nan, why=why)
 
 
 def _attention(step: Step, module: nn.MultiheadAttention, x: Tensor, y: Tensor) -> Finding:
@@ -287,8 +318,13 @@ def _attention(step: Step, module: nn.MultiheadAttention, x: Tensor, y: Tensor) 
         return _PENDING
     if not causal and x[0].numel() > _DENSE:
         return _too_large(x)
+    out = read(module.out_proj, "weight").detach()
+    if _singular(pivots := _pivots(out), out, pivots.max()):
+        return Finding(Statement.NONE, -math.inf, math.nan, math.nan, why="its output matrix is numerically singular")
     with torch.no_grad():
         change = attention_entropy_change(step.module, x.detach(), causal)  # type: ignore[arg-type]
+    if not change.isfinite().all():
+        return Finding(Statement.NONE, -math.inf, math.nan, math.nan, why="its Jacobian is singular")
     return Finding(Statement.BOUND, change, math.nan, why=_NOT_INJECTIVE)
 
 

@@ -26,11 +26,13 @@ def entropy_flow(model: nn.Module, example: Example, data: Example | Iterable[Ex
     rows below it are the layers within. Each row says what kind of statement its number is:
 
     - `exact`: H(output) - H(input), whatever the input;
-    - `estimate`: the same as a mean over the data, with its standard error, or for a zero-padded convolution too large
-      for its matrix that of its circular twin, without one;
+    - `estimate`: the same as a mean over the data, with its standard error;
     - `upper bound`: a mean over the data of log|det J|, of a map that is not known to be injective;
-    - `none`: the number of dimensions changes, or units are switched off, or the Jacobian is singular or too large.
-      `why` says so, and `lost` is the expected number of dimensions that are lost. Nothing may be summed across it.
+    - `none`: the number of dimensions changes, or units are switched off, or the Jacobian is singular or too large, or
+      something was changed in place. `why` says so, and `lost` is the expected number of dimensions that are lost.
+      Nothing may be summed across it.
+
+    What leaves torch on the way, to NumPy or to a random number, is not seen.
 
     Args:
         model: any module for which the first axis of every tensor on the way is the batch, and no example depends on
@@ -72,11 +74,12 @@ def entropy_flow(model: nn.Module, example: Example, data: Example | Iterable[Ex
     if data is None:
         batches = [tree_map_only(Tensor, lambda tensor: tensor.to("meta"), example)]
     else:
-        batches = [data] if isinstance(data, (Tensor, tuple, Mapping)) else list(data)
+        several = [data] if isinstance(data, (Tensor, tuple, Mapping)) else list(data)
+        batches = [tuple(batch) if isinstance(batch, list) else batch for batch in several]
     if not batches:
         raise ValueError("data holds no batch")
     ways = [_way(model, batch, numbers=data is not None) for batch in batches]
-    if any([row.name for row, _ in way] != [row.name for row, _ in ways[0]] for way in ways):
+    if any([_about(row) for row, _ in way] != [_about(row) for row, _ in ways[0]] for way in ways):
         raise ValueError("the batches of data go different ways through the model")
     rows = [_row(row[0][0], [found for _, found in row]) for row in zip(*ways, strict=True)]
     return _numbered(pd.DataFrame(rows))
@@ -99,6 +102,8 @@ def _double(tensor: Tensor) -> Tensor:
 def _doubled(model: nn.Module) -> nn.Module:
     """In double precision, with the tensors that it keeps as plain attributes."""
     for part in model.modules():
+        if isinstance(part, nn.RMSNorm) and part.eps is None:  # torch takes that of its precision
+            part.eps = torch.finfo(torch.float32 if part.weight is None else part.weight.dtype).eps
         plain = {name: value for name, value in vars(part).items() if isinstance(value, Tensor)}
         vars(part).update({name: _double(value) for name, value in plain.items()})
     return model.double()
@@ -113,8 +118,7 @@ def _copy(model: nn.Module, numbers: bool) -> nn.Module:
 
 def _row(segment: Segment, findings: list[Finding]) -> dict[str, object]:
     """One row of the table, over all batches."""
-    ended = [found for found in findings if found.statement is Statement.NONE]
-    first = (ended or findings)[0]
+    first = max(findings, key=lambda found: list(Statement).index(found.statement))  # the weakest
     (change, error), (lost, _), (gap, _) = (_mean([getattr(found, part) for found in findings]) for part in _MEANS)
     high = f": at most {gap:.4g} nats too high" if gap else ""
     return {
@@ -125,8 +129,12 @@ def _row(segment: Segment, findings: list[Finding]) -> dict[str, object]:
     }  # fmt: skip
 
 
+def _about(segment: Segment) -> tuple[str, str, int, int]:
+    return segment.name, segment.kind, _size(segment.x), _size(segment.y)
+
+
 def _size(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor[0].numel()
+    return tensor[0].numel() if tensor is not None and tensor.ndim and len(tensor) else 0
 
 
 def _mean(values: list[float | Tensor]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from entropy_lib.layers import Size, known
+from entropy_lib.weights import COMPUTING
 
 # What a model takes: a batch, several arguments, or arguments by name.
 Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
@@ -100,8 +101,8 @@ def copied(model: nn.Module, numbers: bool) -> nn.Module:
         for part in model.modules()
         for kept in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
     ]
-    for kept in hooks:
-        stand_ins[id(kept)] = type(kept)()
+    for kept in hooks:  # those of torch that compute a weight come along
+        stand_ins[id(kept)] = type(kept)((key, hook) for key, hook in kept.items() if isinstance(hook, COMPUTING))
     twin: nn.Module = copy.deepcopy(model, stand_ins)
     for part in twin.modules():
         if isinstance(part, _BatchNorm):

@@ -47,6 +47,8 @@ class Segment:
     y: Tensor
     first: bool  # y is the first that its last step gives
     changed: bool = False  # what came in was changed in place, and is gone
+    rewritten: bool = False  # what came out was, afterwards
+    examples: int = 0  # of the batch; a tensor with another number of rows has no row for each
     within: "Segment | None" = None
 
     @property
@@ -115,11 +117,14 @@ class Trace:
         self, steps: Sequence[Step], came: Collection[int], result: int, within: Segment | None = None
     ) -> Segment:
         first, y = result == steps[-1].outputs[0], self.tensors[result]
-        if len(came) != 1:
-            return Segment(steps, None, y, first, within=within)
-        (number,) = came
-        changed = self.changed(number) or any(step.stale for step in steps)
-        return Segment(steps, self.tensors[number], y, first, changed, within)
+        x = self.tensors[next(iter(came))] if len(came) == 1 else None
+        changed = any(map(self.changed, came)) or any(step.stale for step in steps)
+        return Segment(steps, x, y, first, changed, self.changed(result), self.examples, within)
+
+    @property
+    def examples(self) -> int:
+        """How many there are in the batch."""
+        return next((len(source) for source in self.tensors[: self.sources] if source.ndim), 0)
 
     def changed(self, number: int) -> bool:
         """Whether a tensor was changed in place since it was noted."""
@@ -132,7 +137,11 @@ class Trace:
         """Add a step; `came` and `stale` are of the time before it."""
         grew = any(self.tensors[number].requires_grad for number in came)
         outputs = self.add(output)
-        detached = grew and not all(self.tensors[number].requires_grad for number in outputs)
+        floating = [self.tensors[number] for number in outputs if self.tensors[number].is_floating_point()]
+        detached = grew and not all(tensor.requires_grad for tensor in floating)
+        if not any(self.tensors[number].is_floating_point() for number in came):  # as an embedding of whole numbers
+            for tensor in floating:
+                tensor.requires_grad_()
         self.steps.append(Step(name, kind, module, args, kwargs, came, outputs, stale, detached))
 
     def _leading_on(self) -> list[Step]:
@@ -152,17 +161,22 @@ def trace(model: nn.Module, data: Example, is_layer: Callable[[nn.Module], bool]
 
     Raises:
         RuntimeError: the model does not run on such data, or its output is not one tensor that depends on them.
+        ValueError: no example, or one that depends on another.
     """
     found = Trace()
     watch = _Watch(found)
     for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise RuntimeError(f"{name!r} is scripted, and what happens in it cannot be followed")
         if hasattr(part, "inplace"):
             part.inplace = False
         part.register_forward_pre_hook(watch.entered(name, is_layer(part)), with_kwargs=True)
         part.register_forward_hook(watch.left, with_kwargs=True)
-    data = tree_map_only(Tensor, _differentiable, data)
+    data = tree_map_only(Tensor, _differentiable, dict(data) if isinstance(data, Mapping) else data)
     found.add(data)
     found.sources = len(found.tensors)
+    if not found.examples:
+        raise ValueError("there is no example; the first axis of every tensor is the batch")
     named = dict(data) if isinstance(data, Mapping) else {}
     placed = () if named else data if isinstance(data, tuple) else (data,)
     try:
@@ -171,8 +185,10 @@ def trace(model: nn.Module, data: Example, is_layer: Callable[[nn.Module], bool]
     except Exception as error:  # whatever the model raises
         raise RuntimeError(f"{type(model).__name__} does not run on such data ({error})") from error
     ends = found.numbered(output)
-    if len(ends) != 1:
-        raise RuntimeError(f"{type(model).__name__} must return one tensor that depends on its input, got {len(ends)}")
+    if len(ends) != 1 or not found.tensors[ends[0]].ndim:
+        raise RuntimeError(
+            f"{type(model).__name__} must return one tensor of rows that depends on its input, got {len(ends)}"
+        )
     (found.result,) = ends
     if found.changed(found.result):  # through a view, after its last step
         found.note("", "in place", None, (), {}, ends, True, output)
@@ -186,9 +202,10 @@ def _refuse_mixed(found: Trace) -> None:
     result, source = found.tensors[found.result], found.tensors[0]
     if result.is_meta or not (result.requires_grad and source.requires_grad) or len(result) != len(source):
         return
-    (slope,) = torch.autograd.grad(result[0].sum(), source, retain_graph=True, materialize_grads=True)
-    if slope[1:].any():
-        raise ValueError("the model mixes the examples of a batch: the first one's output depends on others")
+    for own in {0, len(result) - 1}:
+        (slope,) = torch.autograd.grad(result[own].sum(), source, retain_graph=True, materialize_grads=True)
+        if slope[:own].any() or slope[own + 1 :].any():
+            raise ValueError("the model mixes the examples of a batch: the output of one depends on others")
 
 
 def _differentiable(tensor: Tensor) -> Tensor:
@@ -227,12 +244,42 @@ class _Watch(TorchFunctionMode):
             return func(*args, **kwargs)
         came = () if self._within else self._trace.numbered((args, kwargs))
         stale = any(map(self._trace.changed, came))
-        output = func(*args, **kwargs)
+        if not self._within:
+            self._refuse_unseen((args, kwargs))
+        if _named(func) in _SINGLE:
+            func = Tensor.double
+        output = func(*tree_map_only(torch.dtype, _wide, args), **tree_map_only(torch.dtype, _wide, kwargs))
+        if _named(func) in _PROTOTYPED and _bare(output):
+            return output  # nothing of the input is in it but its shape
         # To set an entry gives nothing back; the tensor that it was set in is another one from then on.
         gave = args[0] if came and getattr(func, "__name__", "") == "__setitem__" else output
         if came and any(isinstance(leaf, Tensor) for leaf in tree_leaves(gave)):
             self._trace.note(self._running[-1], _named(func), None, args, kwargs, came, stale, gave)
         return output
+
+    def _refuse_unseen(self, tree: Any) -> None:
+        """No parameter of the copy has a gradient, so that a tensor with a graph depends on the input."""
+        for leaf in tree_leaves(tree):
+            if isinstance(leaf, Tensor) and leaf.grad_fn is not None and id(leaf) not in self._trace.numbers:
+                raise RuntimeError(
+                    "a tensor was made of the input by something that cannot be followed, as jit or vmap"
+                )
+
+
+# What would leave double precision.
+_SINGLE = ("float", "half", "bfloat16")
+_PROTOTYPED = (
+    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
+    "new_tensor", "to", "type_as", "expand_as", "view_as", "reshape_as",
+)  # fmt: skip
+
+
+def _bare(output: Any) -> bool:
+    return isinstance(output, Tensor) and output.is_floating_point() and not output.requires_grad
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype.is_floating_point else dtype
 
 
 # Attributes that are tensors of the same numbers; every other one, as `shape`, is a question.
@@ -242,7 +289,7 @@ _VIEWS = ("T", "mT", "H", "mH", "data", "real", "imag")
 def _asks(func: Any) -> bool:
     """Whether an attribute is set, or asked for that is no tensor."""
     name = getattr(func, "__name__", "")
-    return name == "__set__" or (name == "__get__" and _named(func) not in _VIEWS)
+    return name in ("__set__", "requires_grad_") or (name == "__get__" and _named(func) not in _VIEWS)
 
 
 def _named(func: Any) -> str:

@@ -12,6 +12,10 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 
+# Hooks of torch that compute a weight before every forward.
+COMPUTING = (prune.BasePruningMethod, SpectralNorm, WeightNorm)
+
+
 class Unreadable(ValueError):
     """A layer has no weight that the formulas could be applied to; the message says why."""
 
@@ -80,7 +84,7 @@ def _computing(module: nn.Module, parameter: str) -> Any:
     """The hook of torch that computes this weight before every forward, if there is one."""
     for hook in module._forward_pre_hooks.values():
         named = hook._tensor_name if isinstance(hook, prune.BasePruningMethod) else getattr(hook, "name", None)
-        if named == parameter and isinstance(hook, (prune.BasePruningMethod, SpectralNorm, WeightNorm)):
+        if named == parameter and isinstance(hook, COMPUTING):
             return hook
     return None
 

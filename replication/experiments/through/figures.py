@@ -11,8 +11,10 @@ COLOURS = dict(zip(("linear", "activation", "normalisation", "block", "gates"), 
 
 
 def along(rows: pd.DataFrame, networks: list[str]) -> Figure:
-    """Entropy along the layers of a network, per dimension, relative to the input of its longest chain: mean over seeds,
-    before training as a thin line; dots say what each layer is."""
+    """Entropy along the layers of a network, per dimension, relative to the input of its longest chain.
+
+    Means over seeds, before training as a thin line; dots say what each layer is.
+    """
     figure, panels = plt.subplots(1, len(networks), figsize=(7.2, 3.4), squeeze=False)
     for axes, network in zip(panels[0], networks, strict=True):
         found = rows[(rows.network == network) & (rows.chain > 0)]
