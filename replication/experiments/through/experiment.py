@@ -97,7 +97,7 @@ def _measured(trial: Trial[ThroughConfig], device: str, tick: Callable[[], objec
     name, images = trial.config.network, load(trial.data, side=SIDE).images["test"]
     some = pretrained.prepared(name, images[:: len(images) // PHOTOGRAPHS][:PHOTOGRAPHS]).to(device)
     flow = entropy_flow(pretrained.trained(name).to(device), some[:1], data=some)
-    return flow.drop(columns="why").assign(trial=trial.id, epoch=0)
+    return flow.drop(columns="why").assign(trial=trial.id, epoch=0).dropna(axis=1, how="all")
 
 
 def _train(trial: Trial[ThroughConfig], device: str, tick: Callable[[], object]) -> pd.DataFrame:
