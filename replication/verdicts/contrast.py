@@ -328,6 +328,7 @@ _FIELDS = {
     "coefficient": ("λ", "values of λ"),
     "architecture": ("architecture", "architectures"),
     "layers": ("placement", "placements"),
+    "network": ("network", "networks"),
     "form": ("form of the loss", "forms of the loss"),
 }
 

@@ -187,7 +187,7 @@ def _of_trial(curve: pd.DataFrame) -> dict[str, Any]:
     whole, last = curve[curve.layer == 0], curve.epoch.max()
     found = curve[curve.layer > 0]
     if whole.empty:  # a large network, which was neither trained nor scored
-        return {"linear_share": of_layers(found, whole)["linear_share"], "diverged": False}
+        return {"diverged": False}
     trained, untrained = (of_layers(found[found.epoch == epoch], whole) for epoch in (last, 0))
     return {
         "test_accuracy": whole.test_accuracy.iloc[-1],
@@ -210,7 +210,8 @@ def of_layers(flow: pd.DataFrame, whole: pd.DataFrame) -> dict[str, float]:
     """
     rows = flow[(flow.within == 0) & np.isfinite(flow.change) & (flow.statement != "none")]
     linear, rest = rows.linear.abs().sum(skipna=False), (rows.change - rows.linear).abs().sum(skipna=False)
-    found = {"linear_share": linear / (linear + rest), "agreement": np.nan, "overlap": np.nan, "pruning": np.nan}
+    share = linear / (linear + rest) if linear + rest else np.nan
+    found = {"linear_share": share, "agreement": np.nan, "overlap": np.nan, "pruning": np.nan}
     if "accuracy_without" not in flow or not (flow.stage > 0).any():
         return found
     inside = flow[flow.stage > 0].groupby("stage")
