@@ -150,7 +150,7 @@ def whole() -> pd.DataFrame:
         told = flow[(flow.within == 0) & (flow.statement != "none")]
         other = told.change - told.linear
         row = dict.fromkeys(measured, math.nan) | {"late": scores.sort_index().to_numpy()[-3:].mean()}
-        if not told.linear.isna().any():
+        if len(told) and not told.linear.isna().any():
             row["linear"] = told.linear.abs().sum() / (told.linear.abs().sum() + other.abs().sum())
         if flow.stage.max() > 0:
             paper = {stage: part.paper.mean() for stage, part in flow[flow.stage > 0].groupby("stage")}
