@@ -11,7 +11,6 @@ from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-
 # Hooks of torch that compute a weight before every forward.
 COMPUTING = (prune.BasePruningMethod, SpectralNorm, WeightNorm)
 

@@ -78,7 +78,7 @@ def branches(table: pd.DataFrame, accuracy: pd.Series) -> Figure:
     ):
         axes.plot(table.change.abs()[chosen], lost[chosen], marker, color=plots.PALETTE[marker == "s"], label=name)
     axes.set(xlabel="absolute change of entropy by the branch (nats)", ylabel="accuracy lost without it (points)")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

@@ -66,8 +66,9 @@ def stages(rows: pd.DataFrame, network: str) -> pd.DataFrame:
 def lost(rows: pd.DataFrame, network: str) -> pd.DataFrame:
     """A large network's rows as a table: dimensions in and out, the statement, the change, what is lost."""
     found = rows[(rows.network == network) & rows.kind.isin([*LINEAR, *NORMS, *ACTIVATIONS, "MaxPool2d"])]
-    return pd.DataFrame({
+    table = pd.DataFrame({
         "layer": found.name, "kind": found.kind, "dimensions in": found.inputs, "out": found.outputs,
         "change (nats per dimension)": (found.change / found.inputs).where(np.isfinite(found.change)),
         "statement": found.statement, "dimensions lost": found.lost, "share lost": found.lost / found.inputs,
     })  # fmt: skip
+    return table.dropna(axis=1, how="all")
