@@ -37,9 +37,9 @@ class Finding:
     Args:
         statement: with what right.
         change: in nats, one number for all examples or `(batch,)`.
-        gap: by how much the change may be too high, likewise.
         linear: the part of it that is a linear layer's, likewise.
         lost: dimensions, likewise.
+        gap: by how much the change may be too high, likewise.
         why: what the number leaves out, or why there is none.
         alone: it is of another map than the one from the layer's input to its output, and joins no chain.
     """
@@ -57,10 +57,8 @@ def _none(why: str, lost: float = math.nan) -> Finding:
     return Finding(Statement.NONE, linear=math.nan, lost=lost, why=why)
 
 
-_PENDING = Finding(Statement.NONE, lost=math.nan, linear=math.nan, why="depends on the data, which data=… gives")
-_NO_FORMULA = Finding(
-    Statement.NONE, lost=math.nan, linear=math.nan, why="no formula; its block is measured as a whole"
-)
+_PENDING = _none("depends on the data, which data=… gives")
+_NO_FORMULA = _none("no formula; its block is measured as a whole")
 _UNCHANGED = Finding(Statement.EXACT, 0.0)
 
 _NOT_INJECTIVE = "not known to be injective"
@@ -86,12 +84,15 @@ def finding(segment: Segment, modules: Mapping[str, nn.Module]) -> Finding:
         rule = _rule(step) if segment.first else None
         if rule:
             return rule(step, modules.get(step.name), segment.x, segment.y)
+    ends = _unequal(segment.x, segment.y)
+    if ends:
+        return ends
     if segment.within:
-        return _unequal(segment.x, segment.y) or _NO_FORMULA
+        return _NO_FORMULA
     if segment.rewritten:
-        return _unequal(segment.x, segment.y) or _none("what comes out is changed in place afterwards")
+        return _none("what comes out is changed in place afterwards")
     if any(step.detached for step in segment.steps):
-        return _unequal(segment.x, segment.y) or _none("a part of it has no graph, so that its Jacobian is not known")
+        return _none("a part of it has no graph, so that its Jacobian is not known")
     return _by_jacobian(segment.x, segment.y)
 
 
@@ -170,8 +171,7 @@ def _by_jacobian(x: Tensor, y: Tensor) -> Finding:
 
 
 def _too_large(x: Tensor) -> Finding:
-    why = f"{x[0].numel():,} dimensions: its Jacobian is too large"
-    return _none(why)
+    return _none(f"{x[0].numel():,} dimensions: its Jacobian is too large")
 
 
 # --- Layers ------------------------------------------------------------------------------------------

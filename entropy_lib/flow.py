@@ -18,6 +18,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
+@torch.enable_grad()
 def entropy_flow(model: nn.Module, example: Example, data: Example | Iterable[Example] | None = None) -> pd.DataFrame:
     r"""Entropy change of every layer of a model, whatever it is, in the order of use: one row each.
 
@@ -78,16 +79,18 @@ def entropy_flow(model: nn.Module, example: Example, data: Example | Iterable[Ex
         batches = [tuple(batch) if isinstance(batch, list) else batch for batch in several]
     if not batches:
         raise ValueError("data holds no batch")
-    ways = [_way(model, batch, numbers=data is not None) for batch in batches]
+    parts = dict(_copy(model, numbers=True).named_modules())
+    ways = [_way(model, parts, batch, numbers=data is not None) for batch in batches]
     if any([_about(row) for row, _ in way] != [_about(row) for row, _ in ways[0]] for way in ways):
         raise ValueError("the batches of data go different ways through the model")
     rows = [_row(row[0][0], [found for _, found in row]) for row in zip(*ways, strict=True)]
     return _numbered(pd.DataFrame(rows))
 
 
-def _way(model: nn.Module, batch: Example, numbers: bool) -> list[tuple[Segment, Finding]]:
+def _way(
+    model: nn.Module, parts: Mapping[str, nn.Module], batch: Example, numbers: bool
+) -> list[tuple[Segment, Finding]]:
     """What the batch goes through, and what is said of each part; with `numbers` it is one of the data."""
-    parts = dict(_copy(model, numbers=True).named_modules())
     try:
         walked = trace(_doubled(_copy(model, numbers)), tree_map_only(Tensor, _double, batch), is_layer)
     except RuntimeError:  # numbers that are no part of the model stay as they are, and do not fit

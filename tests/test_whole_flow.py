@@ -5,6 +5,7 @@ import math
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -71,6 +72,13 @@ def test_layers_within_a_block_are_rows_of_no_chain():
     inside = flow[flow.within == block.layer]
     assert block["name"] == "2" and inside.kind.tolist() == ["Linear", "silu", "Linear", "add"]
     assert (inside.chain == 0).all() and inside.name.tolist() == ["2.inner", "2", "2.out", "2"]
+
+
+def test_it_takes_gradients_of_its_own_where_none_are_kept():
+    model, x = sequence(), torch.randn(5, 4, dtype=torch.float64)
+    with torch.no_grad():
+        without = el.entropy_flow(model, x, data=x)
+    pd.testing.assert_frame_equal(without, el.entropy_flow(model, x, data=x))
 
 
 def test_the_model_is_not_touched():

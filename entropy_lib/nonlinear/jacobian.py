@@ -49,8 +49,13 @@ def row_jacobians(map: Map, x: Tensor) -> Tensor:
     x = checked(x, "x", "(batch, ...)")
     keep = torch.is_grad_enabled()
     with torch.enable_grad():
-        point = x if x.requires_grad else x.detach().requires_grad_()
-        return jacobians_between(point, _rows(map, point), keep)
+        return jacobians_between(*followed(map, x), keep)
+
+
+def followed(map: Map, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows as a point of a graph, and what the map makes of them."""
+    point = x if x.requires_grad else x.detach().requires_grad_()
+    return point, _rows(map, point)
 
 
 def jacobians_between(x: Tensor, y: Tensor, keep: bool) -> Tensor:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from entropy_lib.nonlinear.jacobian import Map, row_jacobians
+from entropy_lib.nonlinear.jacobian import Map, followed, row_jacobians
 from entropy_lib.theory.checks import checked, checked_count
 from entropy_lib.theory.linalg import log_abs_det
 
@@ -100,8 +100,7 @@ def _estimate(f: Map, x: Tensor, samples: int) -> ResidualChange:
         raise ValueError(f"samples must be at least 2, for a standard error, got {samples}")
     keep = torch.is_grad_enabled()
     with torch.enable_grad():
-        point = x if x.requires_grad else x.detach().requires_grad_()
-        y = f(point)
+        point, y = followed(f, x)
         if y.shape != x.shape:
             raise ValueError(f"f must keep the shape (batch, d): {tuple(x.shape)} to {tuple(y.shape)}")
         if not y.requires_grad:  # it depends on nothing

@@ -23,7 +23,7 @@ def along(rows: pd.DataFrame, networks: list[str]) -> Figure:
         for trained, width in ((False, 0.8), (True, 1.8)):
             mean = found[found.trained == trained].groupby("layer").agg(each=("each", "mean"), part=("part", "first"))
             height = mean.each.cumsum()
-            axes.plot(mean.index, height, color="black", linewidth=width, label="trained" if trained else "untrained")
+            axes.plot(mean.index, height, color="black", linewidth=width)
             if trained:
                 for part, colour in COLOURS.items():
                     chosen = mean.part == part
