@@ -63,6 +63,7 @@ class Experiment(Generic[C]):
         pictured: the fields on which, beside the data set, the data's fingerprint depends.
         cells: the paper's grid by column of outcomes.
         seeds: the paper's replications.
+        treatment: the field that says how strongly the thing in question is done, and 0 where it is not: λ, usually.
         unguided: what a network without guidance has for the fields that describe guidance, so that it is one trial
             and is trained once, whatever it is compared with.
     """
@@ -81,6 +82,7 @@ class Experiment(Generic[C]):
     pictured: tuple[str, ...] = ()
     cells: Mapping[str, Cells] = field(default_factory=dict)
     seeds: int = 1
+    treatment: str = "coefficient"
     unguided: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -139,7 +141,7 @@ class Experiment(Generic[C]):
 
     def configured(self, **values: Any) -> C:
         """A configuration; without guidance it gets the values of `unguided`."""
-        return self.config(**values | (self.unguided if values.get("coefficient") == 0 else {}))
+        return self.config(**values | (self.unguided if values.get(self.treatment) == 0 else {}))
 
     # --- What is compared ---------------------------------------------------------------------------
 
@@ -168,7 +170,7 @@ class Experiment(Generic[C]):
         kept = pd.Series(True, table.index)
         for name, value in wanted.items():
             matches = table[name].isin(value if isinstance(value, list) else [value])
-            kept &= matches | (table.coefficient == 0) if name in self.unguided else matches
+            kept &= matches | (table[self.treatment] == 0) if name in self.unguided else matches
         return table[kept]
 
     def default(self, table: pd.DataFrame, **changed: Any) -> pd.DataFrame:
@@ -178,11 +180,11 @@ class Experiment(Generic[C]):
     def unguided_beside(self, guided: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         """The networks without guidance that differ from some of the guided ones in nothing else."""
         # A longer run of the same network holds the shorter one.
-        described = {"coefficient", "horizon", *self.unguided}
+        described = {self.treatment, "horizon", *self.unguided}
         same = ["data", "fingerprint", "protocol", *(name for name in self.fields if name not in described)]
-        return table[table.coefficient == 0].merge(guided[same].drop_duplicates(), on=same)
+        return table[table[self.treatment] == 0].merge(guided[same].drop_duplicates(), on=same)
 
     def compared(self, table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
         """The guided networks that have the wanted values, and those without guidance beside them, each once."""
-        guided = self.select(table[table.coefficient != 0], **wanted)
+        guided = self.select(table[table[self.treatment] != 0], **wanted)
         return pd.concat([self.unguided_beside(guided, table), guided], ignore_index=True)

@@ -16,7 +16,7 @@ from replication.experiments.registry import experiment_of
 from replication.sweep.store import Store
 
 FILE = ROOT / "plan.yml"
-# A cell of a plan: the values of some fields, λ last.
+# A cell of a plan: the values of some fields, λ, or what else the experiment's treatment is, last.
 Key = tuple[Any, ...]
 
 
@@ -81,13 +81,13 @@ class Run(BaseModel):
             data: the data set.
             fields: what tells the cells apart, beside λ, which comes last.
             where: values of other fields; the default settings unless given.
-            coefficients: λs; those above 0 unless given.
+            coefficients: λs, or other values of the treatment; those above 0 unless given.
         """
         for part in self.parts:
             values = {name: _listed(value) for name, value in (self.of.stored_settings | part).items()}
             asked = {name: _listed(value) for name, value in (self.of.stored_settings | dict(where)).items()}
             shared = {name: [v for v in each if v in asked.get(name, each)] for name, each in values.items()}
-            chosen = [c for c in shared["coefficient"] if (c > 0 if coefficients is None else c in coefficients)]
+            chosen = [c for c in shared[self.of.treatment] if (c > 0 if coefficients is None else c in coefficients)]
             free = chosen == [0.0]
             empty = [name for name, each in shared.items() if not each and not (free and name in self.of.unguided)]
             if part["data"] == data and not empty:

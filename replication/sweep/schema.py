@@ -14,8 +14,8 @@ from replication.sweep.trial import IDENTITY, Level, identity
 VERSION = 2
 LEVELS = get_args(Level)
 PROVENANCE = ("library", "source", "python", "torch", "device", "threads", "started", "wall_seconds")
-# What is measured layer by layer has a row for each of these too.
-_BY_LAYER = ("layer", "measure", "reading")
+# What is measured layer by layer, or place by place, has a row for each of these too.
+_BY_LAYER = ("layer", "measure", "reading", "point")
 _TEXTS = ("trial", "name", "kind", "statement", "measure", "reading")
 _OF_A_TRIAL = {"trial", *IDENTITY, "scope", "deviation"}
 

@@ -11,13 +11,15 @@ from replication.sweep.store import Array
 from replication.verdicts.decision import LEAST_SEEDS, Effects
 
 Statistic = Literal["difference", "ratio"]
+# Times until something is reached; the horizon plus one where it never is.
+_REACHED = ("epochs_to_quality", "sweeps_to_recall")
 # The standard deviation that rounding to a whole number gives.
 ROUNDED = 12**-0.5
 
 
 def whole(measure: str) -> bool:
     """Whether a measure is a number of epochs; that of a stop may be by a rule with a tolerance."""
-    return measure.startswith("stopping_epoch") or measure in ("best_epoch", "epochs_to_quality")
+    return measure.startswith("stopping_epoch") or measure in ("best_epoch", *_REACHED)
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def censored(table: pd.DataFrame, measure: str) -> pd.Series:
     """Which runs' measures are only a lower bound because the horizon came first."""
     if late := _late(measure):
         return table[late[0]].astype(bool)
-    if measure == "epochs_to_quality":
-        return table.epochs_to_quality > table.horizon
+    if measure in _REACHED:
+        return table[measure] > table.horizon
     return pd.Series(False, table.index)
 
 

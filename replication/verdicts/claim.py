@@ -13,6 +13,7 @@ from replication.verdicts.flow import Flow, FlowConsistent
 from replication.verdicts.grids import Signs
 from replication.verdicts.levels import Benchmark, Level, Spread, Step
 from replication.verdicts.mathematics import Mathematics
+from replication.verdicts.memory import Cooled, Limit
 from replication.verdicts.paired import FewerDimensions, NeedForDimension, Paired, Placements
 from replication.verdicts.reanalysis import Reanalysis
 from replication.verdicts.unet import SameFlow, UNetFlow
@@ -35,9 +36,15 @@ AnyTest = Annotated[
     | Flow
     | UNetFlow
     | SameFlow
-    | FlowConsistent,
+    | FlowConsistent
+    | Cooled
+    | Limit,
     Field(discriminator="kind"),
 ]
+
+
+# Who says it: the paper, a popular report on it and on other work, a work that the report tells of, or this book.
+Source = Literal["paper", "report", "aguilera2025", "ours"]
 
 
 class InvalidClaim(ValueError):
@@ -54,6 +61,7 @@ class Claim(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+    source: Source = "paper"
     section: str
     place: str
     quote: str

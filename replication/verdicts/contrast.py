@@ -59,7 +59,7 @@ class Contrast(Test):
             would be noticed.
         printed: the effect that the paper prints, to be compared with.
         statistic: guided minus unguided, or their ratio, whose logarithm is averaged.
-        coefficients: all λ > 0 of the runs unless given.
+        coefficients: values of the treatment, which is λ in most experiments; all above 0 of the runs unless given.
         by: the fields that tell cells apart, beside λ.
         pool: fields over which the mean is taken, seed by seed, before anything is tested.
         some: a cell is met when some λ meets it.
@@ -143,22 +143,22 @@ class Contrast(Test):
 
     def seen(self, table: pd.DataFrame) -> dict[Key, set[int]]:
         """The cells of the plan as far as a table has them, with the seeds that it has."""
-        fields = [*self.by, "coefficient"]
+        fields = [*self.by, self.of.treatment]
         groups = {key: set(rows.seed) for key, rows in table.groupby(fields)} if len(table) else {}
         return {key: groups[key] for key in self.asked() if key in groups}
 
     def keyed(self, key: Key) -> dict[str, Any]:
-        return dict(zip((*self.by, "coefficient"), key, strict=True))
+        return dict(zip((*self.by, self.of.treatment), key, strict=True))
 
     def tables(self, store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The outcomes that the plan's runs gave, and those of the seeds that had been seen before it."""
         table = self.of.default(deciding(self.of, Store(store.root, self.horizon), self.data), **self.where)
         table = once(self.of, table[[name for name in table if name in self.read_columns]], self.by)
         made = pd.concat([run.rows(table, self.horizon) for run in self.planned])
-        made = made[made.coefficient.isin({key[-1] for key in self.asked()})]
+        made = made[made[self.of.treatment].isin({key[-1] for key in self.asked()})]
         seeds = table.seed.isin(made.seed)
         # One unguided network serves every cell beside which it stands, whichever run made it.
-        return table[table.index.isin(made.index) | (seeds & (table.coefficient == 0))], table[~seeds]
+        return table[table.index.isin(made.index) | (seeds & (table[self.of.treatment] == 0))], table[~seeds]
 
     # --- Verdict ------------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class Contrast(Test):
         asked = [self.keyed(key) for key in self.asked()]
         values = [
             paper_values(self.of, name, self.where) if name in self.of.cells else {each[name] for each in asked}
-            for name in (*self.by, "coefficient")
+            for name in (*self.by, self.of.treatment)
         ]
         return prod(map(len, values))
 
@@ -233,7 +233,7 @@ class Contrast(Test):
         """Positions of the cells that differ in λ alone; cells that were not run follow, as many λ to each."""
         groups: dict[tuple[Any, ...], list[int]] = {}
         for place, cell in enumerate(cells):
-            groups.setdefault(tuple(v for name, v in cell.key.items() if name != "coefficient"), []).append(place)
+            groups.setdefault(tuple(v for name, v in cell.key.items() if name != self.of.treatment), []).append(place)
         size = len(next(iter(groups.values())))
         more = [list(range(at, at + size)) for at in range(len(cells), len(cells) + extra, size)]
         return [*groups.values(), *more]
@@ -329,6 +329,7 @@ _FIELDS = {
     "architecture": ("architecture", "architectures"),
     "layers": ("placement", "placements"),
     "network": ("network", "networks"),
+    "curvature": ("curvature", "curvatures"),
     "form": ("form of the loss", "forms of the loss"),
 }
 

@@ -19,7 +19,8 @@ class Paired(Contrast):
     kind: Literal["paired"]
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
-        free, groups = table[table.coefficient == 0], dict(iter(table.groupby([*self.by, "coefficient"])))
+        treatment = self.of.treatment
+        free, groups = table[table[treatment] == 0], dict(iter(table.groupby([*self.by, treatment])))
         return [self._cell(key, seeds, free, groups.get(key, table[:0])) for key, seeds in asked.items()]
 
     def _cell(self, key: Key, seeds: set[int], free: pd.DataFrame, group: pd.DataFrame) -> Cell:

@@ -22,7 +22,12 @@ def known(what: str, allowed: Sequence[str], given: str) -> str:
 
 
 ExperimentName = Annotated[str, AfterValidator(lambda name: known("experiment", list(EXPERIMENTS), name))]
-DataName = Annotated[str, AfterValidator(lambda name: known("data set", known_data(), name))]
+# Beside the data sets, what an experiment draws itself.
+_DRAWN = sorted(
+    {plan.data for each in EXPERIMENTS.values() for plans in each.profiles.values() for plan in plans}
+    - set(known_data())
+)
+DataName = Annotated[str, AfterValidator(lambda name: known("data set", [*known_data(), *_DRAWN], name))]
 
 
 def check_names(
@@ -63,7 +68,7 @@ def once(experiment: Experiment[Any], table: pd.DataFrame, by: Sequence[str]) ->
     Raises:
         ValueError: it has; they may not be averaged silently.
     """
-    doubled = table[table.duplicated([*by, "coefficient", "seed"], keep=False)]
+    doubled = table[table.duplicated([*by, experiment.treatment, "seed"], keep=False)]
     if len(doubled):
         raise ValueError(f"{experiment.name} has several records for one seed: {', '.join(doubled.trial)}")
     return table
@@ -77,7 +82,7 @@ def scope(
 ) -> str:
     """`paper` with all of the paper's replications, else `reduced` with what is missing; then the deviations."""
     missing = []
-    seeds = table.groupby([*by, "coefficient"]).seed.nunique().min()
+    seeds = table.groupby([*by, experiment.treatment]).seed.nunique().min()
     if seeds < experiment.seeds:
         missing.append(f"{seeds} of {experiment.seeds} seeds")
     missing += missing_cells(experiment, table, where)
