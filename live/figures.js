@@ -1,5 +1,5 @@
 // Figures that answer to the reader: plain SVG and range inputs, so that a keyboard moves them too.
-import { circular, crossings, mahler, slopes } from "./measures.js";
+import { chances, circular, crossings, mahler, recalled, slopes } from "./measures.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -209,7 +209,66 @@ function coefficients(root, data) {
   moved();
 }
 
-const KINDS = { losses, kernel, coefficients };
+/** A curved network recalls a picture, and where it stands in the phase diagram: at its own temperature and at that felt. */
+function memory(root, { picture, side, ends }) {
+  const SWEEPS = 40;
+  const boards = add(root, "div", { class: "explore-side" });
+  const canvas = add(boards, "canvas", { width: side, height: side, class: "explore-state", role: "img", "aria-label": "the network's state" });
+  const course = chart(boards, {
+    title: "overlap with the picture", x: { from: 0, to: SWEEPS, label: "sweeps" }, y: { from: -0.2, to: 1 }, height: 190,
+  });
+  const phases = chart(root, {
+    title: "recall below the line", x: { from: 0, to: 0.16, label: "load α" }, y: { from: 0, to: 1.2 },
+  });
+  const panel = add(root, "div", { class: "explore-side" });
+  let playing, draws = 1;
+  const paint = (state) => {
+    const pixels = canvas.getContext("2d").createImageData(side, side);
+    state.forEach((sign, i) => pixels.data.set(sign > 0 ? [213, 94, 0, 255] : [128, 128, 128, 60], 4 * i));
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+  };
+  const moved = () => {
+    const law = { beta: 1 / warmth(), curvature: bend() }, count = Math.max(1, Math.round(load() * picture.length));
+    const random = chances(draws);
+    const others = Array.from({ length: count - 1 }, () => picture.map(() => (random() < 0.5 ? -1 : 1)));
+    const start = picture.map((sign) => (random() < (1 + cue()) / 2 ? sign : -sign));
+    const found = recalled([picture, ...others], start, law, SWEEPS, random);
+    const line = found.map(({ overlaps }, k) => [k, Math.max(overlaps[0], -0.2)]);
+    const felt = found.map(({ s }) => (1 + (law.curvature / 2) * s) / law.beta);
+    const late = (values) => values.slice(SWEEPS / 2).reduce((sum, v) => sum + v, 0) / (values.length - SWEEPS / 2);
+    const overlap = late(line.map(([, m]) => m)), warm = late(felt), alpha = count / picture.length;
+    const edge = (curvature) => ends.map(([t, a, s]) => [a, t / (1 + (curvature / 2) * s)]).filter(([, t]) => t <= 1.2);
+    phases([
+      { line: edge(0), colour: INK, label: { at: 14, dx: -52, dy: -8, text: "Hopfield" } },
+      { line: edge(law.curvature), colour: ORANGE },
+      { point: [alpha, warmth()], colour: ORANGE },
+      { point: [alpha, Math.min(warm, 1.2)], colour: BLUE },
+    ]);
+    let frame = 0;
+    clearInterval(playing);
+    const show = () => {
+      paint(found[frame].state);
+      course([{ line, colour: INK, faint: true }, { line: line.slice(0, frame + 1), colour: ORANGE }, { point: line[frame], colour: ORANGE }]);
+      if (frame++ === SWEEPS) clearInterval(playing);
+    };
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) frame = SWEEPS;
+    else playing = setInterval(show, 60);
+    show();
+    says.textContent =
+      `${count} patterns in ${picture.length} spins: ${overlap >= 0.7 ? "recalled" : "not recalled"}, with an overlap of ${overlap.toFixed(2)}. ` +
+      `At T = ${warmth().toFixed(2)} (orange dot) the spins feel T′ = ${warm.toFixed(2)} (blue dot): a Hopfield network there is in the same state, and the grey line is its own.`;
+  };
+  const bend = slider(panel, "γ′", { min: -1.2, max: 0.8, step: 0.1, value: -0.8 }, (v) => v.toFixed(1), () => moved());
+  const warmth = slider(panel, "T", { min: 0.05, max: 1.2, step: 0.05, value: 0.5 }, (v) => v.toFixed(2), () => moved());
+  const load = slider(panel, "α", { min: 0.01, max: 0.15, step: 0.01, value: 0.06 }, (v) => v.toFixed(2), () => moved());
+  const cue = slider(panel, "cue", { min: 0.1, max: 1, step: 0.1, value: 0.5 }, (v) => `m = ${v.toFixed(1)}`, () => moved());
+  const bar = add(panel, "div", { class: "explore-buttons" });
+  add(bar, "button", { type: "button" }, "other patterns").addEventListener("click", () => (draws++, moved()));
+  const says = add(panel, "p", { role: "status" });
+  moved();
+}
+
+const KINDS = { losses, kernel, coefficients, memory };
 for (const root of document.querySelectorAll("div.explore")) {
   const data = root.querySelector("script")?.textContent;
   root.querySelector(".explore-note").remove();

@@ -38,3 +38,49 @@ export function circular(kernel, n, shift = 0) {
 }
 
 export const mahler = (kernel) => circular(kernel, 256, 0.5);
+
+/** The probability of a move that changes S by `change`: Glauber's rule for the exact odds of a curved law. */
+export function odds(s, change, beta, curvature, size) {
+  const before = 1 + (curvature / 2) * s;
+  const x = ((curvature / 2) * change) / before;
+  const log = ((size * beta) / 2) * (change / before) * (x ? Math.log1p(x) / x : 1);
+  return 1 / (1 + Math.exp(-log));
+}
+
+/** Random numbers that are the same each time (mulberry32). */
+export function chances(seed) {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** A curved network that starts at a state: after each sweep that state, its overlaps with the patterns, and S. */
+export function recalled(patterns, start, { beta, curvature }, sweeps, random) {
+  const size = start.length, state = [...start];
+  const sums = patterns.map((pattern) => pattern.reduce((sum, sign, i) => sum + sign * state[i], 0));
+  const now = () => {
+    const overlaps = sums.map((sum) => sum / size);
+    return { state: [...state], overlaps, s: overlaps.reduce((sum, m) => sum + m * m, -patterns.length / size) };
+  };
+  const course = [now()];
+  let { s } = course[0];
+  for (let sweep = 0; sweep < sweeps; sweep++) {
+    for (let step = 0; step < size; step++) {
+      const i = Math.floor(random() * size);
+      let field = 0;
+      for (let mu = 0; mu < patterns.length; mu++) field += patterns[mu][i] * sums[mu];
+      const change = (4 * (patterns.length - state[i] * field)) / size ** 2;
+      if (random() < odds(s, change, beta, curvature, size)) {
+        for (let mu = 0; mu < patterns.length; mu++) sums[mu] -= 2 * state[i] * patterns[mu][i];
+        state[i] = -state[i];
+        s += change;
+      }
+    }
+    course.push(now());
+  }
+  return course;
+}

@@ -26,6 +26,7 @@ USUAL = {
     "autoencoder": {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3},
     "anatomy": {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3},
     "through": {"batch": 128, "rate": 1e-3},
+    "memory": {},
     "cnn": {
         "batch": 32,
         "rate": 1e-3,
@@ -173,6 +174,119 @@ def whole() -> pd.DataFrame:
     return trials.set_index("trial").join(pd.DataFrame.from_dict(rows, orient="index")).assign(diverged=False)
 
 
+Z = np.linspace(-9, 9, 1801)
+DZ = np.exp(-(Z**2) / 2) / np.exp(-(Z**2) / 2).sum()
+
+
+def solved(load: float, curvature: float, beta: float, start: np.ndarray) -> np.ndarray | None:
+    """m, q and β' of a retrieval state of infinitely many spins, from a guess near it; none where it leads nowhere."""
+
+    def wrong(x: np.ndarray) -> np.ndarray:
+        m, q, felt = x
+        r = q / (1 - felt * (1 - q)) ** 2
+        t = np.tanh(felt * (m + np.sqrt(load * abs(r)) * Z))
+        return np.array([t @ DZ - m, t**2 @ DZ - q, felt * (1 + curvature / 2 * theirs(load, m, q, felt)[0]) - beta])
+
+    found, _, good, _ = optimize.fsolve(wrong, start, full_output=True, xtol=1e-13)
+    return found if good == 1 and found[0] > 0.4 and np.abs(wrong(found)).max() < 1e-9 else None
+
+
+def theirs(load: float, m: float, q: float, felt: float) -> tuple[float, float]:
+    """S by the derivation, and by the published code's bracket."""
+    first, second = ((1 - felt * part) / (1 - felt * (1 - q)) ** 2 for part in ((1 - q) ** 2, 1 - q**2))
+    return m**2 + load * (first - 1), m**2 + load * (second - 1)
+
+
+@lru_cache
+def states(curvature: float, beta: float) -> tuple[dict[float, np.ndarray], float]:
+    """Retrieval states by load, and the load at which they end, by following them in ever smaller steps."""
+    hot = beta / (1 + curvature / 2) if curvature else beta
+    at, last, step, known = 1e-4, np.array([0.97, 0.95, hot]), 0.01, {}
+    while step > 1e-9:
+        found = solved(at, curvature, beta, last)
+        if found is None or abs(found[0] - last[0]) > 0.2:
+            at, step = at - step / 2, step / 2
+            continue
+        known[at], last = found, found
+        at += step
+    return known, max(known)
+
+
+def state(load: float, curvature: float, beta: float) -> np.ndarray:
+    known, _ = states(curvature, beta)
+    return solved(load, curvature, beta, known[max(at for at in known if at <= load + 1e-12)])
+
+
+def reaches(places: np.ndarray, overlaps: np.ndarray) -> float:
+    """Where a line through overlaps first falls below 0.7."""
+    for k, value in enumerate(np.nan_to_num(overlaps)):
+        if value < 0.7:
+            if k == 0:
+                return places[0]
+            return places[k - 1] + (overlaps[k - 1] - 0.7) / (overlaps[k - 1] - value) * (places[k] - places[k - 1])
+    return places[-1]
+
+
+def memories() -> pd.DataFrame:
+    trials, curves = records("memory")
+    rows = {}
+    named = trials.set_index("trial")
+    for name, curve in curves.groupby("trial"):
+        about, row = named.loc[name], {}
+        curve = curve.astype({n: float for n in curve.columns if curve[n].dtype == np.float32})
+        end = curve.epoch.max()
+        if about.task in ("capacity", "basin"):
+            mean = (
+                curve[curve.epoch > end / 2]
+                .groupby("point")[
+                    [n for n in ("overlap", "others", "s", "load", "cue", "twin_overlap", "twin_others") if n in curve]
+                ]
+                .mean()
+            )
+        if about.task == "basin":
+            back = mean.iloc[::-1]
+            row["basin"] = -reaches(-back.cue.to_numpy(), back.overlap.to_numpy())
+        elif about.task == "capacity":
+            row["capacity"] = reaches(mean.load.to_numpy(), mean.overlap.to_numpy())
+            row["everywhere"] = mean.overlap.fillna(0).mean()
+            if about["data"] == "random" and about.temperature:
+                row |= at_rest(mean, about.curvature, 1 / about.temperature)
+        elif about.task == "speed":
+            first = {
+                n: next((k for k, v in enumerate(curve[n].abs()) if v >= 0.5), len(curve))
+                for n in ("overlap", "twin_overlap")
+                if n in curve and curve[n].notna().all()
+            }
+            row = {"sweeps": first["overlap"], "late": first["overlap"] > end}
+            row["cold"] = first["overlap"] / first.get("twin_overlap", math.nan)
+        else:
+            value = curve["overlap" if about.task == "loop" else "s"].to_numpy()[1:]
+            beta, half = curve.beta.to_numpy()[1:], len(value) // 2
+            gap = value[half:][::-1] - value[:half]
+            row["area"] = ((gap[1:] + gap[:-1]) / 2 * np.diff(beta[:half])).sum()
+        rows[name] = row
+    found = named.join(pd.DataFrame.from_dict(rows, orient="index"))
+    return found.assign(coefficient=found.curvature, diverged=False)
+
+
+def at_rest(mean: pd.DataFrame, curvature: float, beta: float) -> dict[str, float]:
+    """Means over the loads at which a network, or a Hopfield network, is far enough from forgetting."""
+    near, own = (mean[mean.load <= 0.8 * states(g, beta)[1]] for g in (0.0, curvature))
+    row = {"near": near.overlap.mean(), "near others": near.others.mean()}
+    if own.empty:
+        return row
+    told = [state(load, curvature, beta) for load in own.load]
+    row["gap"] = np.mean([own_m - m for own_m, (m, _, _) in zip(own.overlap, told, strict=True)])
+    both = np.array([theirs(load, *each) for load, each in zip(own.load, told, strict=True)])
+    row["energy"] = (own.s.to_numpy() - both[:, 0]).mean()
+    off = np.abs(own.s.to_numpy()[:, None] - both).mean(axis=0)
+    row["bracket"] = off[1] - off[0]
+    if "twin_overlap" in own:
+        row["matched"] = (own.overlap - own.twin_overlap).mean()
+        row["matched others"] = (own.others - own.twin_others).mean()
+    return row
+
+
 def unets() -> pd.DataFrame:
     trials, curves = records("unet")
     rows = {}
@@ -237,6 +351,21 @@ def through(value: str, networks: list[str]) -> Reading:
     return Reading("through", value, "mnist", ["16"], ["network"], [0.0], {"network": networks}, kind="level")
 
 
+def memory(value: str, curvatures: list[float], task: str = "capacity", **more) -> Reading:
+    usual = {
+        "capacity": (0.5, 4000),
+        "basin": (0.5, 4000),
+        "loop": (1.0, 1000),
+        "glass": (1.0, 1000),
+        "speed": (0.999, 100_000),
+    }
+    warmth, size = usual[task]
+    where = {"task": task, "temperature": warmth, "size": size} | more.pop("where", {})
+    return Reading("memory", value, "random", more.pop("runs", ["18"]), ["size"], curvatures, where, **more)
+
+
+COLD = {"temperature": [0.5, 0.0]}
+BELOW, FOUR = [-1.5, -1.2, -1.0, -0.8, -0.4], [-1.2, -0.8, 0.0, 0.8]
 CNN_BY = {"by": ["architecture"], "where": {"layers": "first"}}
 FED = {"by": ["layers"], "where": {"layers": ["19,24,29,34,39"]}}
 OTHER = {"by": ["layers"], "where": {"layers": ["2", "2,3", "3,7,11,15", "3,7,11,15,19,24,29,34,39"]}}
@@ -290,6 +419,36 @@ READINGS = {
         {"network": ["recurrent"], "layers": "output gate"},
         best="greatest",
     ),
+    "memory-more-patterns": memory("capacity", BELOW),
+    "memory-more-patterns-pictures": Reading(
+        "memory", "everywhere", "cifar10", ["20"], ["size"], [-0.8, -0.6, -0.4, -0.2], {"temperature": 0.5}
+    ),
+    "memory-more-patterns-pictures-cold": Reading(
+        "memory",
+        "everywhere",
+        "cifar10",
+        ["20"],
+        ["size"],
+        [-0.8, -0.6, -0.4, -0.2],
+        {"task": "capacity", "temperature": [0.5, 0.0]},
+        kind="colder",
+    ),
+    "memory-more-patterns-cold": memory("capacity", BELOW, where=COLD, kind="colder"),
+    "memory-zero-temperature": memory("capacity", [-0.8, 0.8], where={"temperature": 0.0}),
+    "memory-right-pattern": memory("near", BELOW),
+    "memory-right-pattern-matched": memory("matched", BELOW, kind="level"),
+    "memory-same-states": memory("matched", [*BELOW, 0.4, 0.8, 1.2], kind="level"),
+    "memory-basin": memory("basin", [-1.2, -0.8], "basin"),
+    "memory-basin-cold": memory("basin", [-1.2, -0.8], "basin", where=COLD, kind="colder"),
+    "memory-interference": memory("near others", BELOW),
+    "memory-interference-matched": memory("matched others", BELOW, kind="level"),
+    "memory-replica": memory("gap", FOUR, where={"size": [500, 1000, 2000, 4000]}, kind="limit"),
+    "memory-energy": memory("energy", FOUR, where={"size": [500, 1000, 2000, 4000]}, kind="limit"),
+    "memory-bracket": memory("bracket", FOUR, kind="level"),
+    "memory-accelerates": memory("sweeps", [-1.5, -1.2, -0.8], "speed", runs=["19"], ratio=True, epochs=True),
+    "memory-accelerates-cold": memory("cold", [-1.5, -1.2, -0.8], "speed", runs=["19"], kind="level"),
+    "memory-explosive": memory("area", [-1.5, -1.2, -1.0, -0.8], "loop"),
+    "memory-glass": memory("area", [-1.2], "glass"),
     "cnn-all-increase": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-train-seeds": Reading("cnn", "train_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-all-layers": Reading("cnn", "test_accuracy", "cifar10", ["13"], by=["architecture"], where={"layers": "all"}),
@@ -370,7 +529,9 @@ def planned(reading: Reading, data: str) -> Cells:
                 if name in values and not (name in GUIDANCE and reading.lambdas == [0.0]):
                     values[name] = [v for v in values[name] if v in (wanted if isinstance(wanted, list) else [wanted])]
             if part["data"] == data and all(values.values()):
-                for key in product(*(values[name] for name in reading.by), values["coefficient"]):
+                for key in product(
+                    *(values[name] for name in reading.by), values.get("coefficient") or values["curvature"]
+                ):
                     if key[-1] in reading.lambdas:
                         horizon = min(part["horizon"], reading.until or math.inf)
                         known = cells.setdefault(key, {})
@@ -433,6 +594,9 @@ def cells_of(reading: Reading, table: pd.DataFrame, cells: Cells, planned: bool)
                 continue
             base = (key[0], "[1,2]", key[-1])
         free = at(table, reading.by, base, set(seeds) if planned else None)
+        if reading.kind == "colder":
+            cold = table[table.temperature == 0]
+            guided, free = at(table[table.temperature != 0], [], key[-1:], seeds), at(cold, [], (0.0,), seeds)
         if reading.kind == "level":
             effects = pd.DataFrame(
                 {"effect": guided[reading.value].astype(float), "rounding": ROUND if reading.epochs else 0.0}
@@ -448,7 +612,7 @@ def cells_of(reading: Reading, table: pd.DataFrame, cells: Cells, planned: bool)
             effects = compare(guided[reading.value], free[reading.value], reading)
             seen = effects.index
             late = {"below": False, "above": False}
-            if reading.value == "stop":
+            if reading.value in ("stop", "sweeps"):
                 late = {"below": bool(free.late[seen].any()), "above": bool(guided.late[seen].any())}
             diverged = guided.diverged[seen].any() or free.diverged[seen].any()
         ready = planned and len(effects) == len(seeds) >= 5 and not diverged
@@ -497,11 +661,20 @@ def size(reading: Reading, cells: list[dict]) -> tuple[float, float, float]:
 def evidence(reading: Reading, data: str | None = None) -> tuple[pd.DataFrame, Cells]:
     """The networks with the usual settings, and the cells of the plan with their seeds."""
     data = data or reading.data
-    tables = {"cnn": classifiers, "imagenette": large, "unet": unets, "anatomy": looked_into, "through": whole}
+    tables = {
+        "cnn": classifiers,
+        "imagenette": large,
+        "unet": unets,
+        "anatomy": looked_into,
+        "through": whole,
+        "memory": memories,
+    }
     rows = autoencoders(reading.until) if reading.table == "autoencoder" else tables[reading.table]()
     kept = rows.data == data
     for name, value in USUAL[reading.table].items():
         kept &= (rows[name] == value) | ((rows.coefficient == 0) & (name in GUIDANCE))
+    for name, wanted in reading.where.items() if reading.table == "memory" else ():
+        kept &= rows[name].isin(wanted if isinstance(wanted, list) else [wanted])
     if "layers" in reading.where:
         wanted = reading.where["layers"]
         kept &= rows.layers.isin(wanted if isinstance(wanted, list) else [wanted]) | (rows.coefficient == 0)
@@ -617,7 +790,25 @@ def read(name: str) -> tuple[float, float, float]:
 
 
 def effects_of(reading: Reading, rows: pd.DataFrame, cells: dict, planned: bool) -> list[dict]:
-    return (steps if reading.kind == "step" else cells_of)(reading, rows, cells, planned)
+    ways = {"step": steps, "limit": limits}
+    return ways.get(reading.kind, cells_of)(reading, rows, cells, planned)
+
+
+def limits(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> list[dict]:
+    """A line in 1/N through the sizes, seed by seed, and where it meets 0."""
+    cells = []
+    for curvature in dict.fromkeys(key[-1] for key in asked):
+        sizes = [key[0] for key in asked if key[-1] == curvature]
+        seeds = set(asked[sizes[0], curvature]) if planned else None
+        each = [at(rows, ["size"], (size, curvature), seeds)[reading.value].astype(float) for size in sizes]
+        wide = pd.concat(each, axis=1).dropna().sort_index()
+        ends = [stats.linregress([1 / size for size in sizes], row)[1] for row in wide.to_numpy()]
+        effects = pd.DataFrame({"effect": ends, "rounding": 0.0}, wide.index)
+        ready = planned and len(effects) == len(seeds or ()) >= 5
+        cells.append(
+            {"key": (curvature,), "effects": effects, "late": {"below": False, "above": False}, "ready": ready}
+        )
+    return cells
 
 
 def grouped(reading: Reading, cells: list[dict]) -> list[dict]:

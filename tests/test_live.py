@@ -7,10 +7,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from entropy_lib import circular_conv_entropy_change, mahler_measure
+from replication.memory.dynamics import odds
+from replication.memory.law import Law
+from replication.memory.meanfield import stable
 from replication.pages import book
 from tests.test_book import executed  # noqa: F401
 from tests.test_project import ROOT
@@ -212,6 +216,12 @@ TRIES = [
         "general = ",
         "✓ Example 4: det VVᵀ is the sum of the ten squares",
     ),
+    (
+        "curved-theory",
+        {'"there the next one is positive")': '"there the next one is positive")\nprint(series.subs(g, -1))'},
+        "series = ",
+        "m**4/30 - m**2/6 + 1",
+    ),
 ]
 
 
@@ -235,6 +245,7 @@ def test_every_derivation_chapter_asks_the_reader_to_try_something():
         assert "{admonition} Try it" in (book.SOURCES / f"{chapter}.md").read_text()
     assert {chapter for chapter, *_ in TRIES} == {
         "entropy", "dense", "convolutions", "corollary-6", "losses", "limits", "activations", "residual", "recurrent",
+        "curved-theory",
     }  # fmt: skip
 
 
@@ -268,6 +279,31 @@ def test_the_pages_mahler_measure_is_the_librarys_and_that_of_filters_with_a_kno
     expected = [*mahler_measure(kernels, points=2048).tolist(), math.log(4), 0.3230659]
     found = measured("measures.mahler(value)", [*kernels.tolist(), *known.tolist()])
     assert found == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_pages_odds_are_those_of_the_replication():
+    given = [
+        [0.4, 0.01, 2.0, -0.8, 400],
+        [1.0, -0.02, 1.3, 0.7, 300],
+        [0.2, 0.005, 0.9, 0.0, 100],
+        [0.9, -0.5, 3, -1, 400],
+    ]
+    found = measured("measures.odds(...value)", given)
+    assert found == pytest.approx([odds(*map(float, each[:4]), each[4]) for each in given], rel=1e-12)
+
+
+def test_the_pages_network_keeps_its_books_and_recalls_where_the_mean_field_says():
+    random = np.random.default_rng(0)
+    patterns = np.sign(random.normal(size=(3, 400))).astype(int).tolist()
+    laws = [{"beta": 2, "curvature": -0.8}, {"beta": 2, "curvature": 0}, {"beta": 0.7, "curvature": 0}]
+    program = f"measures.recalled({patterns}, {patterns}[0], value, 60, measures.chances(1))"
+    for law, course in zip(laws, measured(program, laws), strict=True):
+        states, overlaps = (np.array([each[name] for each in course]) for name in ("state", "overlaps"))
+        assert set(np.unique(states)) == {-1, 1} and len(course) == 61
+        assert overlaps == pytest.approx(states @ np.array(patterns).T / 400)
+        assert [each["s"] for each in course] == pytest.approx(((overlaps**2).sum(1) - 3 / 400).tolist())
+        expected = max(stable(Law(law["curvature"], law["beta"])))
+        assert abs(overlaps[20:, 0].mean()) == pytest.approx(expected, abs=0.06)
 
 
 def test_the_pages_crossings_are_where_the_slopes_are_equal():

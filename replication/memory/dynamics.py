@@ -45,10 +45,8 @@ def odds(s: float, change: float, beta: float, curvature: float, size: int) -> f
         return 0.5
     if beta == np.inf:
         return 1.0 if change > 0 else 0.0
-    if curvature == 0:
-        log = size * beta / 2 * change
-    else:
-        log = size * beta / curvature * np.log1p(curvature / 2 * change / before)
+    x = curvature / 2 * change / before
+    log = size * beta / 2 * change / before * (np.log1p(x) / x if x != 0 else 1.0)
     if log > 0:
         return 1 / (1 + np.exp(-log))
     return np.exp(log) / (1 + np.exp(log))

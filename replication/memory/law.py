@@ -52,9 +52,10 @@ class Law:
 
     def log_weight(self, s: Array | float, size: int) -> Array:
         """ln p up to a constant, of states with these S in a network of `size` spins, in nats."""
-        if self.curvature == 0:
-            return size * self.beta / 2 * np.asarray(s, dtype=float)
-        return size * self.beta / self.curvature * np.log(self.bracket(s))
+        self.bracket(s)
+        x = self.curvature / 2 * np.asarray(s, dtype=float)
+        share = np.divide(np.log1p(x), x, out=np.ones_like(x), where=x != 0)  # 1 without curvature
+        return np.asarray(size * self.beta / 2 * np.asarray(s) * share)
 
     def effective(self, s: Array | float) -> Array:
         """β' = β / (1 + (γ'/2) S): the inverse temperature that a spin feels in a state with this S."""

@@ -161,6 +161,12 @@ def capacity(law: Law) -> float:
     return _fold(law)[1]
 
 
+def end(law: Law) -> State | None:
+    """The retrieval state of the largest load; None where there is none of any load."""
+    top, _ = _fold(law)
+    return _recalling(top, law) if top else None
+
+
 def retrieval(load: float, law: Law) -> State | None:
     """The stable retrieval state of the largest overlap; None where there is none."""
     top, most = _fold(law)

@@ -25,6 +25,14 @@ PARTS = {
     "introduction, conclusion": ("1", "6"),
     "a popular report": ("report",),
     "our predictions": ("ours",),
+    "curved memories": ("memory",),
+}
+# Who says it, before the place.
+_SOURCES = {
+    "paper": "",
+    "report": "a popular report, ",
+    "aguilera2025": "Aguilera and others (2025), ",
+    "ours": "this book, ",
 }
 
 
@@ -47,7 +55,8 @@ _templates = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined
 )
 _templates.filters |= {
-    "span": span, "mark": _MARKS.__getitem__, "css": lambda verdict: verdict.replace(" ", "-"), "typeset": typeset,
+    "span": span, "source": _SOURCES.__getitem__,
+    "mark": _MARKS.__getitem__, "css": lambda verdict: verdict.replace(" ", "-"), "typeset": typeset,
     "sentence": sentence,
 }  # fmt: skip
 _templates.tests["finite"] = math.isfinite
@@ -55,13 +64,18 @@ _templates.tests["finite"] = math.isfinite
 
 def render(rows: pd.DataFrame) -> HTML:
     """A table of claims; each row carries its claim and verdict for `shown`."""
-    says = "what was predicted" if (rows.kind == "prediction").all() else "the paper says"
-    return filled("claims.html", groups=[("", list(rows.itertuples()))], says=says)
+    return filled("claims.html", groups=[("", list(rows.itertuples()))], says=_says(rows))
 
 
 def by_part(rows: pd.DataFrame) -> HTML:
     """The table of all claims under the parts of the paper; `live/claims.js` filters and sorts it."""
-    return filled("claims.html", groups=_parts(rows), says="the paper says")
+    return filled("claims.html", groups=_parts(rows), says=_says(rows))
+
+
+def _says(rows: pd.DataFrame) -> str:
+    if (rows.kind == "prediction").all():
+        return "what was predicted"
+    return "the paper says" if (rows.source == "paper").all() else "what is said"
 
 
 def marks(rows: pd.DataFrame) -> HTML:

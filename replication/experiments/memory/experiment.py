@@ -21,7 +21,7 @@ import pandas as pd
 
 from replication.data.registry import load
 from replication.experiments.experiment import Experiment, Plan
-from replication.memory import patterns, replica
+from replication.memory import meanfield, patterns, replica
 from replication.memory.dynamics import Course, run, run_couplings
 from replication.memory.law import Law, VanishingBracket
 from replication.sweep.store import Array, StackResult, Store
@@ -69,7 +69,6 @@ _PICTURES: dict[str, Any] = {
     "task": "capacity",
     "horizon": 3,
     "sweeps": 10,
-    "temperature": 0.5,
     "size": 3072,
     "load": 0.0,
 }
@@ -86,7 +85,8 @@ def _grid(seeds: int, sizes: list[int], pictures: list[float], repeats: int) -> 
         Plan.of(RANDOM, range(seeds), **_SPEED, size=100_000, curvature=[-1.5, -1.2, -0.8, 0.0]),
         Plan.of(RANDOM, range(seeds), task="loop", **_LOOP, size=1000, curvature=[-1.5, -1.2, -1.0, -0.8, 0.0]),
         Plan.of(RANDOM, range(seeds), task="glass", **_LOOP, size=1000, curvature=[-1.2, -1.0, -0.8, 0.0]),
-        Plan.of("cifar10", range(repeats), **_PICTURES, curvature=pictures),
+        Plan.of("cifar10", range(repeats), **_PICTURES, temperature=0.5, curvature=pictures),
+        Plan.of("cifar10", range(repeats), **_PICTURES, temperature=0.0, curvature=0.0),
     ]  # fmt: skip
 
 
@@ -158,7 +158,8 @@ def _rows(law: Law, start: Array, stored: Array, course: Course) -> pd.DataFrame
     """A row for the start, and one for each block."""
     overlaps = stored.astype(np.int32) @ start.astype(np.int32) / len(start)
     s = float((overlaps**2).sum() - len(stored) / len(start))
-    first = {"overlap": overlaps[0], "others": (overlaps[1:] ** 2).sum(), "s": s, "effective": law.effective(s)}
+    felt = law.beta / (1 + law.curvature / 2 * s)
+    first = {"overlap": overlaps[0], "others": (overlaps[1:] ** 2).sum(), "s": s, "effective": max(felt, 0) or np.nan}
     blocks = {name: getattr(course, name) for name in first}
     table = pd.concat([pd.DataFrame([first]), pd.DataFrame(blocks)], ignore_index=True)
     return table.rename_axis("epoch").reset_index()
@@ -203,12 +204,16 @@ def _basin(trial: Trial[MemoryConfig]) -> Iterator[pd.DataFrame]:
 
 
 def _speed(trial: Trial[MemoryConfig]) -> Iterator[pd.DataFrame]:
-    """One pattern from an overlap of nearly nothing; beside a curved network a Hopfield network at its final β'."""
+    """One pattern from an overlap of nearly nothing; beside a curved network a Hopfield network at its final β'.
+
+    That is the β' at the overlap at which it comes to rest, by the mean field.
+    """
     config, stored = trial.config, _stored(trial, 1)
     start = _damaged(stored[0], START, _chances(trial, 0, 2))
     table = _course(trial, config.law, stored, start, _chances(trial, 0))
     if config.curvature:
-        twin = _course(trial, Law(0.0, float(config.law.effective(1.0))), stored, start, _chances(trial, 0, 1))
+        final = float(config.law.effective(meanfield.stable(config.law)[-1] ** 2))
+        twin = _course(trial, Law(0.0, final), stored, start, _chances(trial, 0, 1))
         table = table.assign(twin_overlap=twin.overlap)
     yield table[["epoch", *(name for name in ("overlap", "twin_overlap") if name in table)]]
 
@@ -269,6 +274,9 @@ def outcomes(store: Store) -> pd.DataFrame:
     - `area`: of the loop between cooling and warming, in |m| (loop) or S (glass), times β.
     """
     table, curves = MEMORY.table(store), store.curves(MEMORY.name)
+    curves = curves.astype(
+        dict.fromkeys(curves.select_dtypes("float32"), float)
+    )  # differences of means want the digits
     configs = table.set_index("trial")
     rows = [{"trial": name, **_of_trial(curve, configs.loc[name])} for name, curve in curves.groupby("trial")]
     return table.merge(pd.DataFrame(rows), on="trial", validate="one_to_one")
