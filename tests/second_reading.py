@@ -253,7 +253,7 @@ def memories() -> pd.DataFrame:
                 row |= at_rest(mean, about.curvature, 1 / about.temperature)
         elif about.task == "speed":
             first = {
-                n: next((k for k, v in enumerate(curve[n].abs()) if v >= 0.5), len(curve))
+                n: next((k for k, v in enumerate(curve[n]) if v >= 0.5), len(curve))
                 for n in ("overlap", "twin_overlap")
                 if n in curve and curve[n].notna().all()
             }
@@ -357,7 +357,7 @@ def memory(value: str, curvatures: list[float], task: str = "capacity", **more) 
         "basin": (0.5, 4000),
         "loop": (1.0, 1000),
         "glass": (1.0, 1000),
-        "speed": (0.999, 100_000),
+        "speed": (0.98, 100_000),
     }
     warmth, size = usual[task]
     where = {"task": task, "temperature": warmth, "size": size} | more.pop("where", {})
@@ -442,8 +442,8 @@ READINGS = {
     "memory-basin-cold": memory("basin", [-1.2, -0.8], "basin", where=COLD, kind="colder"),
     "memory-interference": memory("near others", BELOW),
     "memory-interference-matched": memory("matched others", BELOW, kind="level"),
-    "memory-replica": memory("gap", FOUR, where={"size": [500, 1000, 2000, 4000]}, kind="limit"),
-    "memory-energy": memory("energy", FOUR, where={"size": [500, 1000, 2000, 4000]}, kind="limit"),
+    "memory-replica": memory("gap", FOUR, where={"size": [2000, 4000]}, kind="limit"),
+    "memory-energy": memory("energy", FOUR, where={"size": [2000, 4000]}, kind="limit"),
     "memory-bracket": memory("bracket", FOUR, kind="level"),
     "memory-accelerates": memory("sweeps", [-1.5, -1.2, -0.8], "speed", runs=["19"], ratio=True, epochs=True),
     "memory-accelerates-cold": memory("cold", [-1.5, -1.2, -0.8], "speed", runs=["19"], kind="level"),

@@ -226,17 +226,23 @@ def test_the_transition_turns_explosive_at_minus_two_thirds(curvature, explosive
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.floats(-1.6, 1.5), st.floats(0.3, 4))
+@given(st.floats(-1.9, 1.5), st.floats(0.3, 9))
 def test_stable_overlaps_solve_the_equation_and_are_peaks_of_the_law(curvature, beta):
     law = Law(curvature, beta)
-    peaks = [m for m in meanfield.stable(law) if m > 0.05]
-    for m in peaks:
+    found = meanfield.stable(law)
+    assert found and (found[-1] > 0 or beta < 1.001)
+    for m in [m for m in found if 0.05 < m < 1 - 1e-9]:
         assert math.tanh(float(law.effective(m * m)) * m) == pytest.approx(m, abs=1e-7)
         weight = lambda x: (  # noqa: E731
             float(law.log_weight(x * x, 1)) - (1 + x) / 2 * math.log((1 + x) / 2) - (1 - x) / 2 * math.log((1 - x) / 2)
         )
         step = 1e-3 * (1 - m)
         assert weight(m) >= max(weight(m - step), weight(m + step)) - 1e-12
+
+
+@pytest.mark.parametrize(("curvature", "beta"), [(-1.5, 20.0), (-1.99, 0.3), (0.0, 50.0)])
+def test_cold_networks_recall_nearly_all(curvature, beta):
+    assert meanfield.stable(Law(curvature, beta))[-1] == pytest.approx(1, abs=1e-6)
 
 
 def test_recall_takes_as_long_as_small_steps_say():
@@ -306,6 +312,16 @@ def test_without_recall_order_begins_at_the_glass_line(curvature):
     c = warm.beta_effective
     assert warm.s == pytest.approx(load * c / (1 - c), rel=1e-6)
     assert c * (1 + curvature / 2 * warm.s) == pytest.approx(edge * 0.9, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("curvature", "beta", "load"), [(-1.5, 5.0, 0.1), (-1.2, 20.0, 0.16), (-0.8, 30.0, 0.1), (0.8, 2.0, 0.02)]
+)
+def test_cold_glasses_solve_their_equation(curvature, beta, load):
+    state = replica.glass(load, Law(curvature, beta))
+    width = state.beta_effective * math.sqrt(load * state.r)
+    assert gauss(lambda z: np.tanh(width * z) ** 2) == pytest.approx(state.q, abs=2e-5)
+    assert state.beta(curvature) == pytest.approx(beta, rel=1e-3)
 
 
 def test_the_curved_potential_has_its_own_energy_as_its_slope():

@@ -36,23 +36,26 @@ def saddle_node(curvature: float) -> tuple[float, float]:
 
 
 def overlaps(law: Law) -> list[float]:
-    """All solutions m ≥ 0, in order; m = 0 is one of them, stable for β < 1."""
-    grid = np.tanh(np.concatenate([np.geomspace(1e-4, 0.1, 200), np.linspace(0.1, 18, 4000)[1:]]))
-    beyond = beta_at(grid, law.curvature) - law.beta
-    crossed = np.flatnonzero(np.sign(beyond[:-1]) != np.sign(beyond[1:]))
+    """All solutions m ≥ 0, in order; 0 is one of them. With m = tanh x, β(x) = (x/m)(1 + γ'm²/2)."""
+
+    def beyond(x: Array | float) -> Array:
+        m = np.tanh(x)
+        return np.asarray(x / m * (1 + law.curvature * m**2 / 2) - law.beta)
+
+    # Beyond m = 1 the curve is a line, β = x (1 + γ'/2): its root is the last one.
+    grid = np.concatenate(
+        [np.geomspace(1e-3, 1, 2000), np.linspace(1, 20 + 2 * law.beta / (1 + law.curvature / 2), 8000)[1:]]
+    )
+    signs = np.sign(beyond(grid))
+    crossed = np.flatnonzero(signs[:-1] != signs[1:])
     return [0.0] + [
-        float(brentq(lambda m: float(beta_at(m, law.curvature) - law.beta), grid[k], grid[k + 1], xtol=1e-14))
-        for k in crossed
+        float(np.tanh(brentq(lambda x: float(beyond(x)), grid[k], grid[k + 1], xtol=1e-14))) for k in crossed
     ]
 
 
 def stable(law: Law) -> list[float]:
-    """The solutions at which the dynamics dm/dt = -m + tanh(β' m) comes to rest: those at which β(m) rises."""
-    found = overlaps(law)
-    kept = [0.0] if law.beta < 1 or (law.beta == 1 and law.curvature > TRICRITICAL) else []
-    return kept + [
-        m for m in found[1:] if beta_at(m + 1e-7 * (1 - m), law.curvature) > beta_at(m - 1e-7 * m, law.curvature)
-    ]
+    """The solutions at which the dynamics dm/dt = -m + tanh(β' m) comes to rest: from the last one every other."""
+    return overlaps(law)[::-2][::-1]
 
 
 def recall_time(law: Law, start: float, end: float, most: float = 1e7) -> float:

@@ -34,9 +34,9 @@ def _moments(h: Array, a: Array | float) -> tuple[Array, Array]:
     return t @ _DZ, (t * t) @ _DZ
 
 
-# q of a state without recall, by a.
-_A = np.geomspace(1e-2, 60, 2400)
-_Q = _moments(np.zeros_like(_A), _A)[1]
+# q of a state without recall, by a; from 60 on 1 - q = √(2/π)/a, to a ten-thousandth.
+_A = np.geomspace(1e-2, 1e4, 3600)
+_Q = np.where(_A < 60, _moments(np.zeros_like(_A), np.minimum(_A, 60))[1], 1 - sqrt(2 / pi) / _A)
 
 
 @dataclass(frozen=True)
@@ -194,6 +194,7 @@ def glass(load: float, law: Law) -> State:
     states = [State(load, float(b), 0.0, 0.0) for b in np.linspace(1e-3, end, 200)] + [
         State(load, float(a / (sqrt(load * q) + a * (1 - q))), 0.0, float(q)) for a, q in zip(_A, _Q, strict=True)
     ]
+    states = [state for state in states if 1 + law.curvature / 2 * state.s > 0]
     betas = np.array([state.beta(law.curvature) for state in states])
     crossed = np.flatnonzero((betas[:-1] < law.beta) & (betas[1:] >= law.beta))
     found = [_between(states[k], states[k + 1], law) for k in crossed]

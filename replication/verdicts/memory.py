@@ -86,6 +86,15 @@ def curved_multistability() -> Decision:
 
 
 @CHECKS.register
+def curved_speed() -> Decision:
+    """Sweeps by dm/dt = -m + tanh β'm, from 0.01 to 0.5 at β = 1.001."""
+    sweeps = {g: meanfield.recall_time(Law(g, 1.001), 0.01, 0.5) for g in (-1.5, -1.2, -0.8, 0.0)}
+    rising = all(a < b for a, b in zip(sweeps.values(), list(sweeps.values())[1:], strict=False))
+    said = ", ".join(f"{t:.0f} at γ' = {g:g}" if np.isfinite(t) else f"never at γ' = {g:g}" for g, t in sweeps.items())
+    return ("holds" if rising else "fails"), f"sweeps: {said}"
+
+
+@CHECKS.register
 def curved_capacity() -> Decision:
     capacities = [_phases(g)[0] for g in _GRID]
     falling = all(a > b for a, b in zip(capacities, capacities[1:], strict=False))

@@ -4,7 +4,7 @@ A trial is one network and one seed, in one of five tasks:
 
 - `capacity`: start at a pattern and stay there, for one number of stored patterns after another;
 - `basin`: start at a damaged pattern and find it, for one damage after another;
-- `speed`: one stored pattern, from an overlap of 0.01;
+- `speed`: one stored pattern, from an overlap of 0.1;
 - `loop`: one stored pattern, warmed and cooled in turn;
 - `glass`: random couplings instead of patterns, warmed and cooled in turn.
 
@@ -32,7 +32,7 @@ LOADS = tuple(round(0.01 * k, 2) for k in range(1, 17))
 COUNTS = tuple(range(5, 75, 5))  # of pictures
 CUES = tuple(round(0.1 * k, 1) for k in range(1, 11))
 RECALLED = 0.7  # an overlap below is no recall; remnants of 0.35 are none either
-START = 0.01
+START = 0.1
 # How far below the replica capacity the loads lie at which states are compared: nearer to it they are metastable.
 WITHIN = 0.8
 
@@ -63,7 +63,7 @@ _THREE = [-0.8, 0.0, 0.8]
 _CAPACITY: dict[str, Any] = {"task": "capacity", "horizon": 10, "sweeps": 20, "load": 0.0}
 _BASIN: dict[str, Any] = {"task": "basin", "horizon": 10, "sweeps": 20, "load": 0.05}
 _LOOP: dict[str, Any] = {"horizon": 2 * 57, "sweeps": 50, "temperature": 1.0, "load": 0.0}
-_SPEED: dict[str, Any] = {"task": "speed", "horizon": 1500, "sweeps": 1, "temperature": 0.999, "load": 0.0}
+_SPEED: dict[str, Any] = {"task": "speed", "horizon": 300, "sweeps": 1, "temperature": 0.98, "load": 0.0}
 _SMALL: dict[str, Any] = {"horizon": 4, "sweeps": 10, "size": 300}
 _PICTURES: dict[str, Any] = {
     "task": "capacity",
@@ -94,7 +94,7 @@ PROFILES = {
     "quick": [
         Plan.of(RANDOM, range(2), **_CAPACITY | _SMALL, temperature=0.5, curvature=[-0.8, 0.0, 0.8]),
         Plan.of(RANDOM, range(2), **_BASIN | _SMALL, temperature=[0.5, 0.0], curvature=[-0.8, 0.0]),
-        Plan.of(RANDOM, range(1), **_SPEED | {"horizon": 300, "size": 300}, curvature=[-1.5, 0.0]),
+        Plan.of(RANDOM, range(1), **_SPEED | {"size": 300}, curvature=[-1.5, 0.0]),
         Plan.of(RANDOM, range(1), task=["loop", "glass"], **_LOOP | {"sweeps": 10, "size": 300}, curvature=[-1.2, 0.0]),
     ],
     "laptop": _grid(20, [500, 1000, 2000, 4000], [-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8], 50),
@@ -204,7 +204,7 @@ def _basin(trial: Trial[MemoryConfig]) -> Iterator[pd.DataFrame]:
 
 
 def _speed(trial: Trial[MemoryConfig]) -> Iterator[pd.DataFrame]:
-    """One pattern from an overlap of nearly nothing; beside a curved network a Hopfield network at its final β'.
+    """One pattern from a small overlap; beside a curved network a Hopfield network at its final β'.
 
     That is the β' at the overlap at which it comes to rest, by the mean field.
     """
@@ -269,7 +269,7 @@ def outcomes(store: Store) -> pd.DataFrame:
     - `s_gap`: S less what they say; `bracket_error`: how much further from S the map lies that has 1 - q² in the place
       of (1-q)²;
     - `basin`: the smallest overlap of a cue from which the pattern is found, by interpolation;
-    - `sweeps_to_recall`: until the overlap, of either sign, is one half, and the horizon plus one where it never is;
+    - `sweeps_to_recall`: until the overlap is one half, and the horizon plus one where it never is;
       `over_cold`: this over what a Hopfield network at the final β' takes;
     - `area`: of the loop between cooling and warming, in |m| (loop) or S (glass), times β.
     """
@@ -321,6 +321,7 @@ def _of_capacity(curve: pd.DataFrame, config: pd.Series) -> dict[str, Any]:
     if near.empty:
         return found
     states = [state for state in (replica.retrieval(float(each), law) for each in near.load) if state]
+    assert len(states) == len(near), "below the capacity there is a state at every load"
     gap, other = (np.array([getattr(state, name) for state in states]) for name in ("s", "s_of_the_code"))
     found |= {
         "late_overlap": float(near.overlap.mean()),
@@ -348,7 +349,7 @@ def _of_speed(curve: pd.DataFrame, config: pd.Series) -> dict[str, Any]:
 
 
 def _first(overlap: pd.Series) -> float:
-    there = np.flatnonzero(overlap.abs() >= 0.5)
+    there = np.flatnonzero(overlap >= 0.5)
     return float(there[0]) if len(there) else float(len(overlap))
 
 

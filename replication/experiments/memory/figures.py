@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from replication.experiments.memory.experiment import RECALLED
 from replication.memory import law, meanfield, replica
 from replication.pages import plots
 
@@ -70,13 +71,19 @@ def phases(points: pd.DataFrame, curvatures: Sequence[float]) -> Figure:
         known = [(t, state) for t, state in ends if state]
         panels[0].plot([s.load for _, s in known], [t for t, _ in known], color=colour, label=f"γ' = {curvature:g}")
         panels[1].plot([s.load for _, s in known], [1 / s.beta_effective for _, s in known], color=colour)
-        rows = points[points.curvature == curvature]
+        rows = points[(points.curvature == curvature) & points.temperature.isin(_plain(points, curvature))]
         panels[0].plot(rows.capacity, rows.temperature, "o", color=colour, markersize=4)
         panels[1].plot(rows.capacity, rows.felt, "o", color=colour, markersize=4)
     panels[0].set(xlabel="load α", ylabel="temperature", title="nominal, T", ylim=(0, 1.2), xlim=(0, 0.165))
     panels[1].set(xlabel="load α", title="felt by the spins, T'", xlim=(0, 0.165))
     figure.legend(loc="outside lower center", ncols=3)
     return figure
+
+
+def _plain(points: pd.DataFrame, curvature: float) -> list[float]:
+    """The temperatures at which a state is counted as recall up to its end: warm ones fade before they are lost."""
+    ends = {t: replica.end(law.Law(curvature, 1 / t)) for t in points.temperature.unique() if t}
+    return [t for t, state in ends.items() if state and state.m > RECALLED + 0.05]
 
 
 def cooled(points: pd.DataFrame) -> Figure:
@@ -133,13 +140,11 @@ def speed(courses: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(7.2, 3.2))
     for curvature, colour in _colours(sorted(courses.curvature.unique())).items():
         rows = courses[(courses.curvature == curvature) & (courses.epoch > 0)].groupby("epoch")
-        axes.plot(rows.overlap.apply(lambda values: values.abs().median()), color=colour, label=f"γ' = {curvature:g}")
+        axes.plot(rows.overlap.median(), color=colour, label=f"γ' = {curvature:g}")
         if curvature:
-            axes.plot(
-                rows.twin_overlap.apply(lambda values: values.abs().median()), color=colour, linestyle="--", linewidth=1
-            )
+            axes.plot(rows.twin_overlap.median(), color=colour, linestyle="--", linewidth=1)
     axes.axhline(0.5, color="black", linewidth=0.6)
-    axes.set(xscale="log", xlabel="sweeps", ylabel="|overlap|")
+    axes.set(xscale="log", xlabel="sweeps", ylabel="overlap")
     axes.legend(fontsize=9)
     return figure
 
