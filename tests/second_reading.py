@@ -212,6 +212,7 @@ def states(curvature: float, beta: float) -> tuple[dict[float, np.ndarray], floa
     return known, max(known)
 
 
+@lru_cache
 def state(load: float, curvature: float, beta: float) -> np.ndarray:
     known, _ = states(curvature, beta)
     return solved(load, curvature, beta, known[max(at for at in known if at <= load + 1e-12)])
@@ -227,6 +228,7 @@ def reaches(places: np.ndarray, overlaps: np.ndarray) -> float:
     return places[-1]
 
 
+@lru_cache
 def memories() -> pd.DataFrame:
     trials, curves = records("memory")
     rows = {}
@@ -249,7 +251,7 @@ def memories() -> pd.DataFrame:
         elif about.task == "capacity":
             row["capacity"] = reaches(mean.load.to_numpy(), mean.overlap.to_numpy())
             row["everywhere"] = mean.overlap.fillna(0).mean()
-            if about["data"] == "random" and about.temperature:
+            if about["data"] == "random" and about.temperature == 0.5:
                 row |= at_rest(mean, about.curvature, 1 / about.temperature)
         elif about.task == "speed":
             first = {
@@ -257,7 +259,7 @@ def memories() -> pd.DataFrame:
                 for n in ("overlap", "twin_overlap")
                 if n in curve and curve[n].notna().all()
             }
-            row = {"sweeps": first["overlap"], "late": first["overlap"] > end}
+            row = {"until": first["overlap"], "late": first["overlap"] > end}
             row["cold"] = first["overlap"] / first.get("twin_overlap", math.nan)
         else:
             value = curve["overlap" if about.task == "loop" else "s"].to_numpy()[1:]
@@ -445,7 +447,7 @@ READINGS = {
     "memory-replica": memory("gap", FOUR, where={"size": [2000, 4000]}, kind="limit"),
     "memory-energy": memory("energy", FOUR, where={"size": [2000, 4000]}, kind="limit"),
     "memory-bracket": memory("bracket", FOUR, kind="level"),
-    "memory-accelerates": memory("sweeps", [-1.5, -1.2, -0.8], "speed", runs=["19"], ratio=True, epochs=True),
+    "memory-accelerates": memory("until", [-1.5, -1.2, -0.8], "speed", runs=["19"], ratio=True, epochs=True),
     "memory-accelerates-cold": memory("cold", [-1.5, -1.2, -0.8], "speed", runs=["19"], kind="level"),
     "memory-explosive": memory("area", [-1.5, -1.2, -1.0, -0.8], "loop"),
     "memory-glass": memory("area", [-1.2], "glass"),
@@ -612,7 +614,7 @@ def cells_of(reading: Reading, table: pd.DataFrame, cells: Cells, planned: bool)
             effects = compare(guided[reading.value], free[reading.value], reading)
             seen = effects.index
             late = {"below": False, "above": False}
-            if reading.value in ("stop", "sweeps"):
+            if reading.value in ("stop", "until"):
                 late = {"below": bool(free.late[seen].any()), "above": bool(guided.late[seen].any())}
             diverged = guided.diverged[seen].any() or free.diverged[seen].any()
         ready = planned and len(effects) == len(seeds) >= 5 and not diverged

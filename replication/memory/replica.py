@@ -23,7 +23,7 @@ from scipy.optimize import brentq, minimize_scalar
 from replication.memory.law import Law
 from replication.sweep.store import Array
 
-_Z = np.linspace(-8.5, 8.5, 2401)
+_Z = np.linspace(-8.5, 8.5, 1201)
 _DZ = np.exp(-(_Z**2) / 2)
 _DZ /= _DZ.sum()
 
@@ -34,9 +34,9 @@ def _moments(h: Array, a: Array | float) -> tuple[Array, Array]:
     return t @ _DZ, (t * t) @ _DZ
 
 
-# q of a state without recall, by a; from 60 on 1 - q = √(2/π)/a, to a ten-thousandth.
+# q of a state without recall, by a; from 40 on 1 - q = √(2/π)/a, to a thousandth.
 _A = np.geomspace(1e-2, 1e4, 3600)
-_Q = np.where(_A < 60, _moments(np.zeros_like(_A), np.minimum(_A, 60))[1], 1 - sqrt(2 / pi) / _A)
+_Q = np.where(_A < 40, _moments(np.zeros_like(_A), np.minimum(_A, 40))[1], 1 - sqrt(2 / pi) / _A)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _load(a: Array | float, beta: Array | float, q: Array | float) -> Any:
 def _recalling(a: float, law: Law) -> State | None:
     """Of the retrieval states at the nominal β that have this a the one with the largest overlap."""
     top = 2 * law.beta * max(1.0, 1 / (1 + law.curvature / 2))
-    h = np.geomspace(top, 1e-4 * top, 120)
+    h = np.geomspace(top, 1e-3 * top, 80)
     m, q = _moments(h, a)
     beta = h / m
     c = beta * (1 - q)
@@ -135,7 +135,7 @@ def _fold(law: Law) -> tuple[float, float]:
         found = _recalling(a, law)
         return found.load if found else 0.0
 
-    grid = np.geomspace(1e-3, min(12 * max(1.0, law.beta), 100), 60)
+    grid = np.geomspace(1e-3, min(12 * max(1.0, law.beta), 100), 48)
     loads = [load(float(a)) for a in grid]
     top = int(np.argmax(loads))
     if loads[top] == 0:
@@ -167,6 +167,7 @@ def end(law: Law) -> State | None:
     return _recalling(top, law) if top else None
 
 
+@lru_cache(maxsize=4096)
 def retrieval(load: float, law: Law) -> State | None:
     """The stable retrieval state of the largest overlap; None where there is none."""
     top, most = _fold(law)
@@ -183,6 +184,7 @@ def retrieval(load: float, law: Law) -> State | None:
     return _recalling(a, law)
 
 
+@lru_cache(maxsize=4096)
 def glass(load: float, law: Law) -> State:
     """The state that recalls nothing: a spin glass where its spins feel less than T' = 1 + √α, else disorder, q = 0.
 

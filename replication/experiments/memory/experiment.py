@@ -278,19 +278,16 @@ def outcomes(store: Store) -> pd.DataFrame:
         dict.fromkeys(curves.select_dtypes("float32"), float)
     )  # differences of means want the digits
     configs = table.set_index("trial")
-    rows = [{"trial": name, **_of_trial(curve, configs.loc[name])} for name, curve in curves.groupby("trial")]
+    late = curves[curves.epoch > curves.trial.map(configs.horizon) / 2]
+    late = late.groupby(["trial", "point"], as_index=False).mean()
+    late, whole = (dict(iter(each.groupby("trial"))) for each in (late, curves))
+    rows = []
+    for name, config in configs.iterrows():
+        measured = _AT_REST.get(config.task) or _IN_TIME[config.task]
+        found = measured((late if config.task in _AT_REST else whole)[name], config)
+        lost = bool(whole[name].overlap[whole[name].epoch > 0].isna().any())
+        rows.append({"trial": name, "diverged": lost and config.task != "capacity", **found})
     return table.merge(pd.DataFrame(rows), on="trial", validate="one_to_one")
-
-
-def _of_trial(curve: pd.DataFrame, config: pd.Series) -> dict[str, Any]:
-    lost = bool(curve[curve.epoch > 0].overlap.isna().any()) if "overlap" in curve else False
-    return _MEASURED[config.task](curve, config) | {"diverged": lost and config.task != "capacity"}
-
-
-def _late(curve: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Means over the last half of the blocks, place by place."""
-    found = curve[curve.epoch > curve.epoch.max() / 2].drop(columns="trial")
-    return found.groupby(by, as_index=False).mean()
 
 
 def crossing(places: Array, overlaps: Array) -> float:
@@ -306,8 +303,7 @@ def crossing(places: Array, overlaps: Array) -> float:
     return float(places[at - 1] + share * (places[at] - places[at - 1]))
 
 
-def _of_capacity(curve: pd.DataFrame, config: pd.Series) -> dict[str, Any]:
-    late = _late(curve, "point")
+def _of_capacity(late: pd.DataFrame, config: pd.Series) -> dict[str, Any]:
     found = {
         "capacity": crossing(late.load.to_numpy(), late.overlap.to_numpy()),
         "mean_overlap": float(late.overlap.fillna(0).mean()),
@@ -336,8 +332,8 @@ def _of_capacity(curve: pd.DataFrame, config: pd.Series) -> dict[str, Any]:
     return found
 
 
-def _of_basin(curve: pd.DataFrame, config: pd.Series) -> dict[str, Any]:
-    late = _late(curve, "point").sort_values("cue", ascending=False)
+def _of_basin(late: pd.DataFrame, config: pd.Series) -> dict[str, Any]:
+    late = late.sort_values("cue", ascending=False)
     return {"basin": -crossing(-late.cue.to_numpy(), late.overlap.to_numpy())}
 
 
@@ -362,9 +358,12 @@ def _area(value: str) -> Callable[[pd.DataFrame, pd.Series], dict[str, Any]]:
     return measured
 
 
-_MEASURED: dict[str, Callable[[pd.DataFrame, pd.Series], dict[str, Any]]] = {
-    "capacity": _of_capacity, "basin": _of_basin, "speed": _of_speed, "loop": _area("overlap"), "glass": _area("s"),
-}  # fmt: skip
+# Of means over the last half of the blocks, place by place, and of whole curves.
+_AT_REST: dict[str, Callable[[pd.DataFrame, pd.Series], dict[str, Any]]] = {
+    "capacity": _of_capacity,
+    "basin": _of_basin,
+}
+_IN_TIME = {"speed": _of_speed, "loop": _area("overlap"), "glass": _area("s")}
 
 MEMORY = Experiment(
     name="memory",

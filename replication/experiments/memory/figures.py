@@ -165,14 +165,13 @@ def loops(courses: Mapping[str, tuple[pd.DataFrame, str]]) -> Figure:
 
 
 def pictures(rest: pd.DataFrame) -> Figure:
-    """Overlap with a stored picture, a line for each curvature, against the number of pictures stored."""
+    """Overlap with a stored picture against how many are stored, a line for each network; dashed at T = 0."""
     figure, axes = plt.subplots(figsize=(7.2, 3.2))
-    for curvature, colour in _colours(sorted(rest.curvature.unique())).items():
-        rows = rest[rest.curvature == curvature]
-        stored = (rows.load * rows["size"]).round()
-        axes.errorbar(
-            stored, rows.overlap, rows.error, fmt="o-", color=colour, markersize=3, label=f"γ' = {curvature:g}"
-        )
+    colours = _colours(sorted(rest.curvature.unique()))
+    for (curvature, temperature), rows in rest.groupby(["curvature", "temperature"]):
+        name = f"γ' = {curvature:g}" if temperature else "Hopfield, T = 0"
+        stored, line = (rows.load * rows["size"]).round(), "o-" if temperature else "o--"
+        axes.errorbar(stored, rows.overlap, rows.error, fmt=line, markersize=3, color=colours[curvature], label=name)
     axes.set(xlabel="pictures stored", ylabel="overlap with the picture")
     figure.legend(loc="outside lower center", ncols=5)
     return figure
