@@ -28,7 +28,7 @@ from replication.sweep.workers import cores, one_thread
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 LAW = Law(-0.8, 2.0)
 SIZES = (500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000)
-LARGEST_DENSE = 8000  # whose matrix has half a gigabyte
+LARGEST_DENSE = 4000
 LARGEST_PLAIN = 2000
 
 
@@ -64,21 +64,24 @@ def nanoseconds(work: Callable[[], object], steps: int) -> float:
     return 1e9 * min(took) / steps
 
 
+def step(work: Callable[[int], object], size: int, sweeps: int) -> float:
+    """A step of a sweep, without what is made and checked before the first: one sweep is taken from many."""
+    one, many = (nanoseconds(lambda n=n: work(n), 1) for n in (1, 1 + sweeps))
+    return (many - one) / (sweeps * size)
+
+
 def row(load: float, size: int) -> dict[str, float]:
     patterns = random(max(1, round(load * size)), size, 0)
-    sweeps = max(1, 400_000 // size)
+    sweeps = max(2, 400_000 // size)
     ours, dense, slow = (patterns[0].copy() for _ in range(3))
     found = {"load": load, "size": size, "patterns": len(patterns)}
-    found["ours"] = nanoseconds(lambda: run(LAW, patterns, ours, np.random.default_rng(0), 1, sweeps), sweeps * size)
+    found["ours"] = step(lambda n: run(LAW, patterns, ours, np.random.default_rng(0), 1, n), size, sweeps)
     if size <= LARGEST_DENSE:
         couplings = patterns.T.astype(float) @ patterns / size
         np.fill_diagonal(couplings, 0)
-        # Without the time that the matrix takes to be made and checked: that of one sweep is taken from that of many.
-        one, many = (
-            nanoseconds(lambda n=n: run_couplings(LAW, couplings, dense, np.random.default_rng(0), 1, n), 1)
-            for n in (1, 1 + sweeps)
+        found["dense"] = step(
+            lambda n: run_couplings(LAW, couplings, dense, np.random.default_rng(0), 1, n), size, 10 * sweeps
         )
-        found["dense"] = (many - one) / (sweeps * size)
     if size <= LARGEST_PLAIN:
         found["plain"] = nanoseconds(lambda: plain(patterns, slow, 2000), 2000)
     found["megabytes"] = 2 * patterns.nbytes / 1e6  # the patterns, and a copy in the order of the spins

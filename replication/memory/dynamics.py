@@ -53,6 +53,16 @@ def odds(s: float, change: float, beta: float, curvature: float, size: int) -> f
 
 
 @njit(cache=True)
+def _sums(rows, spins):
+    """N m_μ of every pattern."""
+    found = np.zeros(rows.shape[1], np.int32)
+    for i in range(len(spins)):
+        for mu in range(rows.shape[1]):
+            found[mu] += spins[i] * rows[i, mu]
+    return found
+
+
+@njit(cache=True)
 def _with_patterns(rows, spins, sums, beta, curvature, blocks, sweeps, random, course):
     """Run by the overlaps; `rows` are the patterns (N, M), `sums` N m_μ. Returns S where the bracket vanished."""
     size, count = rows.shape
@@ -132,7 +142,7 @@ def run(law: Law, patterns: Array, spins: Array, random: Generator, blocks: int,
     if patterns.shape[1] != len(state):
         raise ValueError(f"the patterns have {patterns.shape[1]} spins and the state has {len(state)}")
     rows = np.ascontiguousarray(patterns.T)
-    sums = (patterns.astype(np.int32) @ state.astype(np.int32)).astype(np.int32)
+    sums = _sums(rows, state)
     course = np.zeros((blocks, 4))
     at = _with_patterns(rows, state, sums, law.beta, law.curvature, blocks, sweeps, random, course)
     return _finished(law, at, spins, state, course)
