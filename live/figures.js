@@ -239,7 +239,7 @@ function memory(root, { picture, side, ends }) {
     const overlap = late(line.map(([, m]) => m)), warm = late(felt), alpha = count / picture.length;
     const edge = (curvature) => ends.map(([t, a, s]) => [a, t / (1 + (curvature / 2) * s)]).filter(([, t]) => t <= 1.2);
     phases([
-      { line: edge(0), colour: INK, label: { at: 14, dx: -52, dy: -8, text: "Hopfield" } },
+      { line: edge(0), colour: INK, label: { at: 5, dx: -62, dy: 12, text: "Hopfield" } },
       { line: edge(law.curvature), colour: ORANGE },
       { point: [alpha, warmth()], colour: ORANGE },
       { point: [alpha, Math.min(warm, 1.2)], colour: BLUE },
@@ -256,7 +256,7 @@ function memory(root, { picture, side, ends }) {
     show();
     says.textContent =
       `${count} patterns in ${picture.length} spins: ${overlap >= 0.7 ? "recalled" : "not recalled"}, with an overlap of ${overlap.toFixed(2)}. ` +
-      `At T = ${warmth().toFixed(2)} (orange dot) the spins feel T′ = ${warm.toFixed(2)} (blue dot): a Hopfield network there is in the same state, and the grey line is its own.`;
+      `At T = ${warmth().toFixed(2)} (orange dot) the spins feel T′ = ${warm.toFixed(2)} (blue dot): a Hopfield network there is in the same state, and the line beside it is its own.`;
   };
   const bend = slider(panel, "γ′", { min: -1.2, max: 0.8, step: 0.1, value: -0.8 }, (v) => v.toFixed(1), () => moved());
   const warmth = slider(panel, "T", { min: 0.05, max: 1.2, step: 0.05, value: 0.5 }, (v) => v.toFixed(2), () => moved());

@@ -487,7 +487,12 @@ def test_pages_without_live_cells_fetch_nothing_for_them(visit):
 
 @pytest.mark.parametrize(
     ("path", "kind", "sliders"),
-    [("losses", "losses", 2), ("limits", "kernel", 9), ("autoencoder", "coefficients", 1)],
+    [
+        ("losses", "losses", 2),
+        ("limits", "kernel", 9),
+        ("autoencoder", "coefficients", 1),
+        ("curved-memory", "memory", 4),
+    ],
 )
 def test_figures_answer_to_the_keyboard(visit, path, kind, sliders):
     page, wrong = visit(f"notebooks/{path}.html")
@@ -509,6 +514,18 @@ def test_a_kernel_of_one_tap_off_the_corner_loses_nothing(visit):
     assert [cell.inner_text() for cell in figure.locator("td").all()] == ["−∞", "0.000", "0.000", "0.000"]
     figure.get_by_role("button", name="corner").click()
     assert figure.locator("td").first.inner_text() == "0.000"
+
+
+def test_a_cold_curved_network_recalls_and_a_warm_flat_one_does_not(visit):
+    page, wrong = visit("notebooks/curved-memory.html")
+    figure = page.locator(".explore[data-kind=memory]")
+    says = figure.locator("p[role=status]")
+    assert ": recalled" in says.inner_text()
+    figure.locator("input[type=range]").nth(1).fill("1.2")
+    assert "not recalled" in says.inner_text() and "T = 1.20" in says.inner_text()
+    figure.locator("input[type=range]").nth(1).fill("0.5")
+    figure.locator("input[type=range]").first.fill("0.8")
+    assert "not recalled" in says.inner_text() and wrong == []
 
 
 def test_figures_that_move_say_so_where_scripts_do_not_run(chromium, address):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from replication.experiments.memory.experiment import CUES, MEMORY, RANDOM, crossing
 from replication.experiments.owed import Run
-from replication.memory import meanfield, patterns, replica
+from replication.memory import meanfield, patterns, reference, replica
 from replication.memory.dynamics import odds, run, run_couplings
 from replication.memory.law import Law, VanishingBracket, enumerated, one_pattern
 from replication.sweep.run import run as sweep
@@ -331,6 +331,29 @@ def test_the_curved_potential_has_its_own_energy_as_its_slope():
         low, middle, high = (replica.retrieval(0.03, Law(curvature, 2 + k * e)) for k in (-1, 0, 1))
         slope = (high.potential(curvature) - low.potential(curvature)) / (2 * e)
         assert slope == pytest.approx(math.log(1 + curvature / 2 * middle.s) / curvature, abs=1e-6)
+
+
+# --- Other memories ---------------------------------------------------------------------------------------
+
+
+def test_a_dense_memory_never_climbs_and_rests_where_no_flip_descends():
+    stored, random = patterns.random(20, 40, 1), np.random.default_rng(0)
+    energy = lambda state: -float(((stored @ state) ** 3).sum())  # noqa: E731
+    start = patterns.random(1, 40, 2)[0].astype(float)
+    states = [start] + [reference.dense(stored, start, np.random.default_rng(0), sweeps) for sweeps in (1, 2, 30)]
+    assert all(energy(later) <= energy(sooner) for sooner, later in pairwise(states))
+    for spin in range(40):
+        turned = states[-1].copy()
+        turned[spin] *= -1
+        assert energy(turned) >= energy(states[-1])
+    assert (reference.dense(stored, stored[0], random, 2) == stored[0]).all()
+
+
+def test_a_modern_memory_takes_a_softmax_of_all_patterns():
+    stored, state = patterns.random(6, 11, 3), patterns.random(1, 11, 4)[0]
+    weights = np.exp(0.3 * (stored @ state.astype(float)))
+    field = (weights[:, None] / weights.sum() * stored).sum(0)
+    assert (reference.modern(stored, state, 1, beta=0.3) == np.where(field >= 0, 1, -1)).all()
 
 
 # --- Records --------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def one_pattern(shown: Mapping[float, Sequence[float]], size: int = 200) -> Figu
 def mean_field(curvatures: Sequence[float]) -> Figure:
     """m against β in the mean field of one pattern; dashed where it is not stable."""
     figure, axes = plt.subplots(figsize=(7.2, 3.2))
-    m = np.linspace(1e-3, 0.9995, 4000)
+    m = np.tanh(np.linspace(1e-3, 8, 6000))
     for curvature, colour in zip(curvatures, plots.ramp(len(curvatures)), strict=True):
         beta, node = meanfield.beta_at(m, curvature), meanfield.saddle_node(curvature)[0]
         axes.plot(beta[m > node], m[m > node], color=colour, label=f"γ' = {curvature:g}")
@@ -40,10 +40,14 @@ def mean_field(curvatures: Sequence[float]) -> Figure:
     return figure
 
 
+# The same in every figure, from the most negative to the most positive.
+_CURVATURES = [-1.5, -1.2, -1.0, -0.8, -0.6, -0.4, -0.2, 0.2, 0.4, 0.6, 0.8, 1.2]
+
+
 def _colours(curvatures: Sequence[float]) -> dict[float, object]:
-    """Ink without curvature, cold colours below, warm ones above."""
-    below, above = ([g for g in curvatures if g * sign > 0] for sign in (-1, 1))
-    return {0.0: "black", **dict(zip([*below, *above], plots.ramp(len(below) + len(above)), strict=True))}
+    """Ink without curvature, a scale for the others."""
+    scale = {0.0: "black", **dict(zip(_CURVATURES, plots.ramp(len(_CURVATURES)), strict=True))}
+    return {curvature: scale[curvature] for curvature in sorted(curvatures, key=lambda value: (value != 0, value))}
 
 
 def recall(rest: pd.DataFrame) -> Figure:
@@ -55,7 +59,7 @@ def recall(rest: pd.DataFrame) -> Figure:
         axes.errorbar(rows.load, rows.overlap, rows.error, color=colour, fmt="o", markersize=4, linewidth=1)
         exact = law.Law(curvature, 1 / rest.temperature.iloc[0])
         most = replica.capacity(exact)
-        states = [replica.retrieval(float(load), exact) for load in np.linspace(0, most, 25)]
+        states = [replica.retrieval(float(load), exact) for load in most * np.linspace(0, 1, 15) ** 0.7]
         axes.plot([s.load for s in states if s], [s.m for s in states if s], color=colour, label=f"γ' = {curvature:g}")
     axes.set(xlabel="load α = M/N", ylabel="overlap with the stored pattern", ylim=(0, 1.02))
     figure.legend(loc="outside lower center", ncols=5)
@@ -65,7 +69,7 @@ def recall(rest: pd.DataFrame) -> Figure:
 def phases(points: pd.DataFrame, curvatures: Sequence[float]) -> Figure:
     """Where recall ends, by the nominal temperature and by that which spins feel: lines by replicas, dots simulated."""
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.4), sharey=True)
-    nominal = np.linspace(0.06, 1.15, 23)
+    nominal = np.linspace(0.06, 1.15, 14)
     for curvature, colour in _colours(curvatures).items():
         ends = [(t, replica.end(law.Law(curvature, 1 / t))) for t in nominal]
         known = [(t, state) for t, state in ends if state]

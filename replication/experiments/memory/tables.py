@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from replication.experiments.memory.experiment import MEMORY
+from replication.experiments.memory.experiment import MEMORY, RECALLED
 from replication.sweep.store import Store
 
 
@@ -29,11 +29,11 @@ def at_rest(courses: pd.DataFrame, by: str) -> pd.DataFrame:
     return groups.mean().join(error).reset_index()
 
 
-def capacities(store: Store, **where: object) -> pd.DataFrame:
+def capacities(store: Store, outcomes: pd.DataFrame, **where: object) -> pd.DataFrame:
     """Mean capacity over seeds with its error, and the temperature felt at the loads that are recalled."""
-    outcomes = MEMORY.default(MEMORY.summarised(store), task="capacity", data="random", **where)
-    groups = outcomes.groupby(["curvature", "temperature", "size"])
+    wanted = {"task": "capacity", "data": "random", **where}
+    groups = MEMORY.default(outcomes, **wanted).groupby(["curvature", "temperature", "size"])
     found = groups.capacity.agg(["mean", "sem"]).rename(columns={"mean": "capacity", "sem": "error"})
-    rest = at_rest(courses(store, task="capacity", data="random", **where), "load")
-    recalled = rest[rest.overlap >= 0.7].groupby(["curvature", "temperature", "size"])
+    rest = at_rest(courses(store, **wanted), "load")
+    recalled = rest[rest.overlap >= RECALLED].groupby(["curvature", "temperature", "size"])
     return found.join(recalled.felt.last()).reset_index()
