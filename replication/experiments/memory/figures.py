@@ -40,14 +40,10 @@ def mean_field(curvatures: Sequence[float]) -> Figure:
     return figure
 
 
-# The same in every figure, from the most negative to the most positive.
-_CURVATURES = [-1.5, -1.2, -1.0, -0.8, -0.6, -0.4, -0.2, 0.2, 0.4, 0.6, 0.8, 1.2]
-
-
 def _colours(curvatures: Sequence[float]) -> dict[float, object]:
-    """Ink without curvature, a scale for the others."""
-    scale = {0.0: "black", **dict(zip(_CURVATURES, plots.ramp(len(_CURVATURES)), strict=True))}
-    return {curvature: scale[curvature] for curvature in sorted(curvatures, key=lambda value: (value != 0, value))}
+    """Ink without curvature, a scale from the most negative to the most positive for the others."""
+    others = sorted(curvature for curvature in curvatures if curvature)
+    return {0.0: "black", **dict(zip(others, plots.ramp(len(others)), strict=True))}
 
 
 def recall(rest: pd.DataFrame) -> Figure:
