@@ -97,6 +97,12 @@ class State:
 # --- Lines of states at one nominal β -----------------------------------------------------------------------
 
 
+def _order(load: Array | float, m: Array | float, q: Array, felt: Array) -> Array:
+    """S of states with these m, q and β', as :class:`State` has it."""
+    c = felt * (1 - q)
+    return np.asarray(m**2 + load * ((1 - c * (1 - q)) / (1 - c) ** 2 - 1))
+
+
 def _state(h: float, a: float) -> State:
     """The retrieval state with these fields."""
     m, q = (float(each[0]) for each in _moments(np.array([h]), a))
@@ -116,8 +122,7 @@ def _recalling(a: float, law: Law) -> State | None:
     m, q = _moments(h, a)
     beta = h / m
     c = beta * (1 - q)
-    alpha = _load(a, beta, q)
-    s = m**2 + alpha * ((1 - c * (1 - q)) / (1 - c) ** 2 - 1)
+    s = _order(_load(a, beta, q), m, q, beta)
     beyond = np.where(c < 1, beta * (1 + law.curvature / 2 * s) - law.beta, np.nan)
     crossed = np.flatnonzero((beyond[:-1] > 0) & (beyond[1:] <= 0))
     if not len(crossed) or np.isnan(beyond[: crossed[0]]).any():
@@ -192,13 +197,13 @@ def glass(load: float, law: Law) -> State:
     """
     if load == 0:
         return State(0.0, law.beta, 0.0, 0.0)
-    end = 1 / (1 + sqrt(load))
-    states = [State(load, float(b), 0.0, 0.0) for b in np.linspace(1e-3, end, 200)] + [
-        State(load, float(a / (sqrt(load * q) + a * (1 - q))), 0.0, float(q)) for a, q in zip(_A, _Q, strict=True)
-    ]
-    states = [state for state in states if 1 + law.curvature / 2 * state.s > 0]
-    betas = np.array([state.beta(law.curvature) for state in states])
+    warm = np.linspace(1e-3, 1 / (1 + sqrt(load)), 200)
+    felt = np.concatenate([warm, _A / (sqrt(load) * np.sqrt(_Q) + _A * (1 - _Q))])
+    q = np.concatenate([np.zeros_like(warm), _Q])
+    bracket = 1 + law.curvature / 2 * _order(load, 0.0, q, felt)
+    betas = np.where(bracket > 0, felt * bracket, np.nan)
     crossed = np.flatnonzero((betas[:-1] < law.beta) & (betas[1:] >= law.beta))
+    states = {k: State(load, float(felt[k]), 0.0, float(q[k])) for at in crossed for k in (at, at + 1)}
     found = [_between(states[k], states[k + 1], law) for k in crossed]
     if not found:
         raise ValueError(f"no state without recall at β = {law.beta:g}, γ' = {law.curvature:g}, α = {load:g}")

@@ -51,7 +51,7 @@ def outcomes(experiment: Experiment[Any], store: Store) -> pd.DataFrame:
     return _outcomes(experiment.name, store.root, store.until, files)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _outcomes(name: str, root: Path, until: int | None, files: tuple[str, ...]) -> pd.DataFrame:
     return EXPERIMENTS[name].summarised(Store(root, until))
 

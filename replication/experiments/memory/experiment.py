@@ -304,31 +304,30 @@ def crossing(places: Array, overlaps: Array) -> float:
 
 
 def _of_capacity(late: pd.DataFrame, config: pd.Series) -> dict[str, Any]:
-    found = {
-        "capacity": crossing(late.load.to_numpy(), late.overlap.to_numpy()),
-        "mean_overlap": float(late.overlap.fillna(0).mean()),
-    }
+    at = {name: late[name].to_numpy() for name in late if name != "trial"}
+    load, overlap = at["load"], at["overlap"]
+    found = {"capacity": crossing(load, overlap), "mean_overlap": float(np.nan_to_num(overlap).mean())}
     if config.data != RANDOM or not config.temperature:
         return found
     law = Law(config.curvature, 1 / config.temperature)
-    common = late[late.load <= WITHIN * replica.capacity(Law(0.0, law.beta))]
-    found |= {"near_overlap": float(common.overlap.mean()), "near_others": float(common.others.mean())}
-    near = late[late.load <= WITHIN * replica.capacity(law)]
-    if near.empty:
+    common, near = (load <= WITHIN * replica.capacity(each) for each in (Law(0.0, law.beta), law))
+    if common.any():
+        found |= {f"near_{name}": float(at[name][common].mean()) for name in ("overlap", "others")}
+    if not near.any():
         return found
-    states = [state for state in (replica.retrieval(float(each), law) for each in near.load) if state]
-    assert len(states) == len(near), "below the capacity there is a state at every load"
-    gap, other = (np.array([getattr(state, name) for state in states]) for name in ("s", "s_of_the_code"))
+    states = [replica.retrieval(float(each), law) for each in load[near]]
+    m, s, other = (
+        np.array([getattr(state, name) for state in states if state]) for name in ("m", "s", "s_of_the_code")
+    )
+    found |= {f"late_{name}": float(at[name][near].mean()) for name in ("overlap", "others")}
     found |= {
-        "late_overlap": float(near.overlap.mean()),
-        "late_others": float(near.others.mean()),
-        "replica_gap": float((near.overlap - [state.m for state in states]).mean()),
-        "s_gap": float((near.s - gap).mean()),
-        "bracket_error": float((near.s - other).abs().mean() - (near.s - gap).abs().mean()),
+        "replica_gap": float((overlap[near] - m).mean()),
+        "s_gap": float((at["s"][near] - s).mean()),
+        "bracket_error": float(np.abs(at["s"][near] - other).mean() - np.abs(at["s"][near] - s).mean()),
     }
-    if "twin_overlap" in near and config.curvature:
-        found["matched_overlap"] = float((near.overlap - near.twin_overlap).mean())
-        found["matched_others"] = float((near.others - near.twin_others).mean())
+    if config.curvature and "twin_overlap" in at:
+        twins = ((name, at[name] - at[f"twin_{name}"]) for name in ("overlap", "others"))
+        found |= {f"matched_{name}": float(gap[near].mean()) for name, gap in twins}
     return found
 
 

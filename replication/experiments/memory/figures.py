@@ -40,6 +40,39 @@ def mean_field(curvatures: Sequence[float]) -> Figure:
     return figure
 
 
+# What is gained, the claims against Hopfield at the same temperature and against its control, and which way is better.
+_GAINS = [
+    ("load that is held", "memory-more-patterns", "memory-more-patterns-cold", 1),
+    ("overlap with pictures", "memory-more-patterns-pictures", "memory-more-patterns-pictures-cold", 1),
+    ("overlap with the pattern", "memory-right-pattern", "memory-right-pattern-matched", 1),
+    ("overlap missing in the cue", "memory-basin", "memory-basin-cold", -1),
+    ("calm of the other patterns", "memory-interference", "memory-interference-matched", -1),
+]
+
+
+def gains(rows: pd.DataFrame) -> Figure:
+    """Effects of negative curvature with their intervals, two for each measure; grey is the margin of each."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.2))
+    known = rows.set_index("id")
+    for place, (_, *claims, sign) in enumerate(_GAINS):
+        margin = known.margin[claims[0]]
+        axes.fill_betweenx([place - 0.35, place + 0.35], -margin, margin, color="#8884", linewidth=0)
+        for claim, shift, colour, name in zip(
+            claims, (-0.15, 0.15), plots.PALETTE[1::-1], ("at the same temperature", "against the control"), strict=True
+        ):
+            row = known.loc[claim]
+            ends = sorted((sign * row.low, sign * row.high))
+            axes.plot(ends, [place + shift] * 2, color=colour)
+            label = None if place else name
+            axes.plot(sign * row.effect, place + shift, "o", color=colour, markersize=5, label=label)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(_GAINS)), [name for name, *_ in _GAINS])
+    axes.invert_yaxis()
+    axes.set(xlabel="curved better than Hopfield by")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
 def _colours(curvatures: Sequence[float]) -> dict[float, object]:
     """Ink without curvature, a scale from the most negative to the most positive for the others."""
     others = sorted(curvature for curvature in curvatures if curvature)
