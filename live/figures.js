@@ -239,7 +239,7 @@ function memory(root, { picture, side, ends }) {
     const overlap = late(line.map(([, m]) => m)), warm = late(felt), alpha = count / picture.length;
     const edge = (curvature) => ends.map(([t, a, s]) => [a, t / (1 + (curvature / 2) * s)]).filter(([, t]) => t <= 1.2);
     phases([
-      { line: edge(0), colour: INK, label: { at: 5, dx: -62, dy: 12, text: "Hopfield" } },
+      { line: edge(0), colour: INK, label: { at: 10, dx: -54, dy: 12, text: "Hopfield" } },
       { line: edge(law.curvature), colour: ORANGE },
       { point: [alpha, warmth()], colour: ORANGE },
       { point: [alpha, Math.min(warm, 1.2)], colour: BLUE },
