@@ -222,6 +222,12 @@ TRIES = [
         "series = ",
         "m**4/30 - m**2/6 + 1",
     ),
+    (
+        "landscape-theory",
+        {"area = (4 * quarter).subs(t, sqrt(ell))": "area = (4 * quarter).subs(t, ell ** Rational(1, 4))"},
+        "ell = Symbol",
+        "AssertionError: this step is false: the slope tends to 1/2",
+    ),
 ]
 
 
@@ -245,7 +251,7 @@ def test_every_derivation_chapter_asks_the_reader_to_try_something():
         assert "{admonition} Try it" in (book.SOURCES / f"{chapter}.md").read_text()
     assert {chapter for chapter, *_ in TRIES} == {
         "entropy", "dense", "convolutions", "corollary-6", "losses", "limits", "activations", "residual", "recurrent",
-        "curved-theory",
+        "curved-theory", "landscape-theory",
     }  # fmt: skip
 
 

@@ -1,0 +1,160 @@
+"""What is sampled: a loss over states in a box, or over signs, compiled; four that are known exactly or small."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from replication.sweep.store import Array
+
+
+@dataclass(frozen=True)
+class System:
+    """A loss of a state, and what states there are.
+
+    Args:
+        loss: compiled, of a state `(d,)` and `data`; a number, and none that is not finite.
+        data: what the loss is taken over: an array, or a tuple of arrays.
+        half: half the width of the box in each direction `(d,)`; of signs, 1.
+        signs: states are ±1 and a move flips one of them, instead of shifting it.
+        value, test: what else is measured of a state, compiled as the loss is, and over what; the loss unless given.
+
+    Raises:
+        ValueError: a box without width.
+    """
+
+    loss: Callable[[Array, Any], float]
+    data: Any
+    half: Array
+    signs: bool = False
+    value: Callable[[Array, Any], float] | None = None
+    test: Any = None
+
+    def __post_init__(self) -> None:
+        if not (np.ndim(self.half) == 1 and len(self.half) and (np.asarray(self.half) > 0).all()):
+            raise ValueError(f"the box needs a positive half-width in each direction, got {self.half}")
+
+    @cached_property
+    def size(self) -> int:
+        return len(self.half)
+
+    def uniform(self, count: int, random: np.random.Generator) -> Array:
+        """States drawn evenly `(count, d)`."""
+        if self.signs:
+            return random.choice([-1.0, 1.0], (count, self.size))
+        return np.asarray(random.uniform(-self.half, self.half, (count, self.size)))
+
+    def states(self) -> Array:
+        """Every state of a system of up to 20 signs."""
+        if not self.signs or self.size > 20:
+            raise ValueError(f"only systems of up to 20 signs can be listed, got {self.size} directions")
+        return 1.0 - 2.0 * ((np.arange(2**self.size)[:, None] >> np.arange(self.size)) & 1)
+
+
+@njit(cache=True)
+def _square(state, data):
+    total = 0.0
+    for value in state:
+        total += value * value
+    return total / len(state)
+
+
+def ball(size: int) -> System:
+    """L = |w|²/d in the box [-1, 1]^d: below L = 1/d the volume is that of a ball, S(ln L) = (d/2) ln L + const."""
+    return System(_square, np.zeros(1), np.ones(size))
+
+
+@njit(cache=True)
+def _ising(state, data):
+    side = int(np.sqrt(len(state)))
+    total = 0.0
+    for i in range(side):
+        for j in range(side):
+            here = state[i * side + j]
+            total -= here * (state[((i + 1) % side) * side + j] + state[i * side + (j + 1) % side])
+    return total + 2 * len(state)
+
+
+def ising(side: int) -> System:
+    """The Ising model on a torus; its energy, counted from the ground state."""
+    return System(_ising, np.zeros(1), np.ones(side * side), signs=True)
+
+
+@njit(cache=True)
+def _errors(state, data):
+    wrong = 0
+    for k in range(len(data)):
+        field = 0.0
+        for i in range(len(state)):
+            field += state[i] * data[k, i]
+        if field * data[k, len(state)] <= 0:
+            wrong += 1
+    return wrong / len(data)
+
+
+def perceptron(size: int, examples: int, random: np.random.Generator) -> System:
+    """Share of a teacher's answers that a perceptron with weights ±1 gets wrong: of few examples, and of 200 others."""
+    teacher = random.choice([-1.0, 1.0], size)
+    train, test = (random.normal(size=(count, size)) for count in (examples, 200))
+    answered = [np.column_stack([inputs, np.sign(inputs @ teacher)]) for inputs in (train, test)]
+    return System(_errors, answered[0], np.ones(size), signs=True, value=_errors, test=answered[1])
+
+
+@njit(cache=True)
+def _outputs(state, inputs, widths):
+    """Two logits a point of a multilayer perceptron with ReLU; layer by layer, weights `(out, in)` and then biases."""
+    points = inputs
+    at = 0
+    for layer in range(len(widths) - 1):
+        fan, units = widths[layer], widths[layer + 1]
+        found = np.empty((len(points), units))
+        for j in range(units):
+            row = at + j * fan
+            bias = state[at + units * fan + j]
+            for k in range(len(points)):
+                total = bias
+                for i in range(fan):
+                    total += state[row + i] * points[k, i]
+                found[k, j] = total if total > 0 or layer == len(widths) - 2 else 0.0
+        at += units * (fan + 1)
+        points = found
+    return points
+
+
+@njit(cache=True)
+def _cross_entropy(state, data):
+    inputs, labels, widths = data
+    logits = _outputs(state, inputs, widths)
+    total = 0.0
+    for k in range(len(labels)):
+        top = logits[k].max()
+        total += top + np.log(np.exp(logits[k] - top).sum()) - logits[k, labels[k]]
+    return total / len(labels)
+
+
+@njit(cache=True)
+def _accuracy(state, data):
+    inputs, labels, widths = data
+    logits = _outputs(state, inputs, widths)
+    right = 0
+    for k in range(len(labels)):
+        right += np.argmax(logits[k]) == labels[k]
+    return right / len(labels)
+
+
+def classifier(train: tuple[Array, Array], test: tuple[Array, Array], widths: tuple[int, ...]) -> System:
+    """Mean cross-entropy of a network with ReLU, in nats, and its test accuracy; each parameter within 2/√fan-in.
+
+    Args:
+        train, test: points `(n, inputs)` and their classes.
+        widths: of all layers, inputs and classes among them.
+    """
+    half = np.concatenate(
+        [np.full(units * (fan + 1), 2 / np.sqrt(fan)) for fan, units in zip(widths, widths[1:], strict=False)]
+    )
+    layers = np.array(widths)
+    (x, y), (u, v) = ((points.astype(float), labels.astype(np.int64)) for points, labels in (train, test))
+    return System(_cross_entropy, (x, y, layers), half, value=_accuracy, test=(u, v, layers))
