@@ -3,6 +3,7 @@ states, against a ball and against Monte Carlo; a network's loss against torch.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,7 @@ def test_a_round_trip_leads_from_one_end_to_the_other_and_back():
     at = np.array([[0, 1, 2], [1, 0, 2], [1, 2, 0], [1, 0, 2], [0, 1, 2]])  # walker 0: hot, …, cold, …, hot
     run = Run(np.arange(3.0), np.zeros((5, 3)), np.zeros((5, 3)), at, np.zeros(2), np.zeros((3, 1)))
     assert run.round_trips == 1
+    assert replace(run, walkers=at[[2, 3, 4, 3, 2]]).round_trips == 0  # walker 0: cold, …, hot, …, cold
 
 
 @njit
@@ -188,19 +190,42 @@ def test_the_balls_share_of_the_box_is_that_of_random_points():
     assert np.log(counts[chosen] / len(points)) == pytest.approx(found.exact[chosen], abs=0.15)
 
 
-def test_the_textbooks_walk_is_right_in_few_dimensions_and_wrong_in_many():
-    table = oracles.slopes([4, 40], walks=1)
-    ratio = table[table.way == "Wang-Landau"].set_index("dimension").ratio
-    assert ratio[4] == pytest.approx(1, abs=0.05) and abs(ratio[40] - 1) > 0.5
-    assert table[table.way == "tempering"].ratio.to_numpy() == pytest.approx(1, abs=0.05)
+def test_even_bins_of_several_nats_mislead_the_textbooks_walk_and_weights_between_them_do_not():
+    table = oracles.slopes([4, 40], walks=1).set_index(["way", "dimension"]).ratio
+    flat, between = "Wang-Landau, one weight a bin", "Wang-Landau, weights between bins"
+    assert table["tempering"].to_numpy() == pytest.approx(1, abs=0.05)
+    assert table[flat, 4] == pytest.approx(1, abs=0.05) and abs(table[flat, 40] - 1) > 0.5
+    assert table[between].to_numpy() == pytest.approx(1, abs=0.05)
 
 
 def test_a_walk_of_signs_finds_their_density():
     system = systems.ising(3)
     losses = np.array([system.loss(state, system.data) for state in system.states()])
     levels, counts = np.unique(losses, return_counts=True)
-    logs, _ = wang_landau.walk(system, np.append(levels, 99.0) - 0.5, rng(), 16, 60_000)
-    assert logs - logs[0] == pytest.approx(np.log(counts / counts[0]), abs=0.25)
+    found = wang_landau.walk(system, np.append(levels, 99.0) - 0.5, rng(), 16, 60_000)
+    assert found.entropy - found.entropy[0] == pytest.approx(np.log(counts / counts[0]), abs=0.25)
+    assert found.trips > 100 and found.visits.min() > 0.5 * found.visits.mean()
+
+
+def test_swaps_bring_walkers_into_the_wider_valley_and_moves_alone_do_not():
+    found = oracles.valleys(dimension=8, width=1.3, sweeps=20_000)
+    assert found.exact == pytest.approx(1.3**4 / (1 + 1.3**4))
+    assert found.swapping == pytest.approx(found.exact, abs=0.08) and found.alone == 0 and found.round_trips > 50
+
+
+def test_the_shares_of_two_valleys_are_those_of_random_points():
+    system = systems.valleys(2, 1.5)
+    points = rng().uniform(-1, 1, (200_000, 2))
+    low = points[[system.loss(point, system.data) < 0.02 for point in points]]
+    share = np.mean([system.value(point, system.test) for point in low])
+    assert share == pytest.approx(1.5 / 2.5, abs=0.03)
+
+
+def test_histograms_that_do_not_settle_are_refused():
+    random, betas = rng(), np.array([0.0, 1.0, 2.0])
+    losses = random.integers(0, 6, (100, 3)).astype(float)
+    with pytest.raises(ArithmeticError, match="not settled in 1 rounds"):
+        entropy(losses, betas, np.arange(7) - 0.5, rounds=1)
 
 
 # --- Networks -----------------------------------------------------------------------------------------

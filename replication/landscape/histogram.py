@@ -21,6 +21,10 @@ def entropy(losses: Array, betas: Array, edges: Array, rounds: int = 20_000) -> 
 
     Returns:
         The mean loss of each bin and ln of the share of all states that lie in it.
+
+    Raises:
+        ValueError: no run at β = 0.
+        ArithmeticError: the equations are not solved within so many rounds.
     """
     if betas[0] != 0:
         raise ValueError("shares of all states need a run at β = 0")
@@ -38,9 +42,12 @@ def entropy(losses: Array, betas: Array, edges: Array, rounds: int = 20_000) -> 
         states = logs - logsumexp((sizes + free)[:, None] - cost, axis=0)
         renewed = -logsumexp(states - cost, axis=1)
         renewed -= renewed[0]
-        if np.abs(renewed - free).max() < 1e-7:
-            break
+        settled = np.abs(renewed - free).max() < 1e-7
         free = renewed
+        if settled:
+            break
+    else:
+        raise ArithmeticError(f"the joined histograms have not settled in {rounds} rounds")
     found = np.full(len(total), -np.inf)
     found[seen] = states - logsumexp(states)
     return mean, found

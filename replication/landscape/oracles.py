@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -97,23 +98,60 @@ def ising(seed: int = 0) -> Found:
     return listed(systems.ising(4), 1.0, 8, seed)
 
 
-def slopes(dimensions: list[int], walks: int = 3, rounds: int = 20, moves: int = 200_000) -> pd.DataFrame:
-    """The ball's slope over d/2 by Wang and Landau's schedule, and by tempering with about as many moves."""
+def slopes(dimensions: list[int], walks: int = 2, rounds: int = 20, sweeps: int = 1000) -> pd.DataFrame:
+    """The ball's slope over d/2 by tempering, and by Wang and Landau's walk in as many moves, tuning included.
+
+    With even bins and with a weight that changes within them; `unvisited` is the share of bins that the last round did
+    not see, `trips` how often a walk went from the lowest bin to the highest.
+    """
     rows, edges = [], _edges()
     middles = np.sqrt(edges[:-2] * edges[1:-1])
     for dimension in dimensions:
-        about = {"way": "Wang-Landau", "dimension": dimension}
-        for seed in range(walks):
-            logs, _ = wang_landau.walk(systems.ball(dimension), edges, np.random.default_rng(seed), rounds, moves)
-            seen = np.where(logs > 0, logs, -np.inf)[:-1]
-            rows.append(about | {"ratio": _slope(middles, seen, dimension), "bins": np.isfinite(seen).mean()})
-        found = ball(dimension, sweeps=max(1000, rounds * moves // (30 * _temperatures(dimension))))
+        found = ball(dimension, sweeps=sweeps)
         ratio = _slope(found.loss, found.entropy, dimension)
-        about = {"way": "tempering", "dimension": dimension}
-        rows.append(about | {"ratio": ratio, "bins": np.isfinite(found.entropy).mean()})
-    return pd.DataFrame(rows)
+        rows.append({"way": "tempering", "dimension": dimension, "ratio": ratio})
+        # Tuning has six rounds of 200 sweeps, the warming a fifth of what counts.
+        total = (6 * 200 + sweeps // 5 + sweeps) * 30 * _temperatures(dimension)
+        for even, seed in product((True, False), range(walks)):
+            random = np.random.default_rng(seed)
+            made = wang_landau.walk(systems.ball(dimension), edges, random, rounds, total // rounds, even)
+            seen = np.where(made.entropy > 0, made.entropy, -np.inf)[:-1]
+            way = f"Wang-Landau, {'one weight a bin' if even else 'weights between bins'}"
+            unvisited = float((made.visits == 0).mean())
+            ratio = _slope(middles, seen, dimension)
+            rows.append(
+                {"way": way, "dimension": dimension, "ratio": ratio, "unvisited": unvisited, "trips": made.trips}
+            )
+    return pd.DataFrame(rows).assign(nats=lambda table: table.dimension / 2 * np.log(edges[1] / edges[0]))
+
+
+@dataclass(frozen=True)
+class Valleys:
+    """The share of the coldest states in the wider of two valleys, all walkers having started in the other.
+
+    Args:
+        exact, swapping, alone: as the volumes have it, with swaps, and without.
+        round_trips: of the run with swaps.
+    """
+
+    exact: float
+    swapping: float
+    alone: float
+    round_trips: int
+
+
+def valleys(dimension: int = 20, width: float = 1.2, seed: int = 0, sweeps: int = 20_000) -> Valleys:
+    system, random = systems.valleys(dimension, width), np.random.default_rng(seed)
+    betas = tuned(system, dimension / 2 * 1e3, 14, random, 500, dimension)
+    starts = np.full((len(betas), dimension), 0.5)
+    run = temper(system, betas, random, sweeps, dimension, starts).after(sweeps // 10)
+    alone = temper(system, betas[-2:], random, sweeps, dimension, starts[-2:])
+    share = width ** (dimension / 2)
+    return Valleys(
+        share / (1 + share), float(run.values[:, -1].mean()), float(alone.values[:, -1].mean()), run.round_trips
+    )
 
 
 def _temperatures(dimension: int) -> int:
-    """As many as let neighbours change places in about half of the tries."""
+    """As many as let neighbours swap in a quarter to a half of the tries."""
     return max(8, round(6 * np.sqrt(dimension)))

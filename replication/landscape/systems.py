@@ -68,6 +68,29 @@ def ball(size: int) -> System:
 
 
 @njit(cache=True)
+def _two_squares(state, data):
+    """The smaller of two squared distances, the second of them divided by its width."""
+    first, second = 0.0, 0.0
+    for value in state:
+        first += (value - data[0]) ** 2
+        second += (value + data[0]) ** 2
+    return min(first, second / data[1]) / len(state)
+
+
+@njit(cache=True)
+def _in_the_second(state, data):
+    return 1.0 if state.sum() < 0 else 0.0
+
+
+def valleys(size: int, width: float) -> System:
+    """Two balls of low loss about ±(1/2, …, 1/2), of which the second is wider by √width; its value is being there.
+
+    At low loss the second has the share width^(d/2) / (1 + width^(d/2)) of the volume.
+    """
+    return System(_two_squares, np.array([0.5, width]), np.ones(size), value=_in_the_second, test=np.zeros(1))
+
+
+@njit(cache=True)
 def _ising(state, data):
     side = int(np.sqrt(len(state)))
     total = 0.0

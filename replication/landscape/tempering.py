@@ -25,6 +25,14 @@ def _temper(
         for r in range(count):
             walker = walkers[r]
             state = states[walker]
+            if betas[r] == 0:  # an even draw needs no walk
+                for i in range(size):
+                    even = 2 * random.random() - 1
+                    state[i] = (1.0 if even >= 0 else -1.0) if signs else even * half[i]
+                losses[walker] = loss(state, data)
+                if not np.isfinite(losses[walker]):
+                    return False
+                continue
             for _ in range(moves):
                 i = int(random.random() * size)
                 before = state[i]
@@ -75,12 +83,14 @@ class Run:
 
     @property
     def round_trips(self) -> int:
-        """How often a walker went from one end of the ladder to the other and back, over all walkers."""
+        """How often a walker went from β = 0 to the coldest end and back, over all walkers."""
         trips = 0
         for walker in range(len(self.betas)):
             at = np.argmax(self.walkers == walker, axis=1)
-            ends = at[(at == 0) | (at == len(self.betas) - 1)]
-            trips += int((np.diff(ends) != 0).sum()) // 2
+            cold = at[(at == 0) | (at == len(self.betas) - 1)] > 0
+            turns = np.flatnonzero(np.diff(cold.astype(int), prepend=2))
+            visited = cold[turns]  # the ends in turn
+            trips += max(0, len(visited) - int(len(visited) > 0 and visited[0]) - 1) // 2
         return trips
 
 
@@ -93,7 +103,7 @@ def temper(
         system: what is sampled.
         betas: at least two, growing.
         random: where the chances come from.
-        sweeps, moves: so many sweeps, each of so many moves at every β and one round of swaps.
+        sweeps, moves: so many sweeps, each of so many moves at each β (an even draw at 0) and one round of swaps.
         states: where walkers start, in the order of β; evenly drawn unless given.
 
     Raises:
@@ -136,7 +146,7 @@ def tuned(
         states = run.states
         length = np.concatenate([[0.0], np.cumsum(1 - run.swapped + 1e-3)])
         marks = np.linspace(0, length[-1], count)
-        # On a logarithmic scale, which 0 is not on: the first step is the second's.
+        # On a logarithmic scale, which 0 is not on: half of the next one stands for it.
         logs = np.log(np.maximum(betas, betas[1] / 2))
         betas = np.exp(np.interp(marks, length, logs))
         betas[0], betas[-1] = 0.0, coldest

@@ -24,14 +24,16 @@ def oracles(found: Mapping[str, Found]) -> Figure:
 
 
 def slopes(table: pd.DataFrame) -> Figure:
-    """The ball's slope over d/2 by either way, against the dimension."""
+    """The ball's slope over d/2 by each way, against the dimension."""
     figure, axes = plt.subplots(figsize=(7.2, 3.0))
-    for (way, rows), marker, colour in zip(table.groupby("way"), "os", plots.PALETTE, strict=False):
-        axes.plot(rows.dimension, rows.ratio, marker, color=colour, label=way)
+    dimensions = list(table.dimension.unique())
+    for k, (way, rows) in enumerate(table.groupby("way", sort=False)):
+        places = np.array([dimensions.index(d) for d in rows.dimension]) + 0.12 * (k - 1)
+        axes.plot(places, rows.ratio, "os^"[k], color=plots.PALETTE[k], label=way)
     axes.axhline(1, color="black", linewidth=0.8)
-    axes.set(xscale="log", yscale="log", xlabel="dimension d", ylabel="slope of S over d/2")
-    axes.set_xticks(table.dimension.unique(), [str(d) for d in table.dimension.unique()])
+    axes.set_xticks(range(len(dimensions)), [str(d) for d in dimensions])
+    axes.set(yscale="log", xlabel="dimension d", ylabel="slope of S over d/2")
     axes.set_yticks([1, 3, 10], ["1", "3", "10"])
     axes.minorticks_off()
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
