@@ -25,7 +25,7 @@ def oracles(found: Mapping[str, Found]) -> Figure:
 
 def slopes(table: pd.DataFrame) -> Figure:
     """The ball's slope over d/2 by each way, against the dimension."""
-    figure, axes = plt.subplots(figsize=(7.2, 3.0))
+    figure, axes = plt.subplots(figsize=(7.2, 3.4))
     dimensions = list(table.dimension.unique())
     for k, (way, rows) in enumerate(table.groupby("way", sort=False)):
         places = np.array([dimensions.index(d) for d in rows.dimension]) + 0.12 * (k - 1)
@@ -35,5 +35,5 @@ def slopes(table: pd.DataFrame) -> Figure:
     axes.set(yscale="log", xlabel="dimension d", ylabel="slope of S over d/2")
     axes.set_yticks([1, 3, 10], ["1", "3", "10"])
     axes.minorticks_off()
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=1)
     return figure
