@@ -192,7 +192,7 @@ def test_the_balls_share_of_the_box_is_that_of_random_points():
 
 def test_even_bins_of_several_nats_mislead_the_textbooks_walk_and_weights_between_them_do_not():
     table = oracles.slopes([4, 40], walks=1).set_index(["way", "dimension"]).ratio
-    flat, between = "Wang-Landau, one weight a bin", "Wang-Landau, weights between bins"
+    flat, between = "Wang-Landau, flat bins", "Wang-Landau, sloped bins"
     assert table["tempering"].to_numpy() == pytest.approx(1, abs=0.05)
     assert table[flat, 4] == pytest.approx(1, abs=0.05) and abs(table[flat, 40] - 1) > 0.5
     assert table[between].to_numpy() == pytest.approx(1, abs=0.05)

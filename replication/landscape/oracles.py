@@ -116,7 +116,7 @@ def slopes(dimensions: list[int], walks: int = 2, rounds: int = 20, sweeps: int 
             random = np.random.default_rng(seed)
             made = wang_landau.walk(systems.ball(dimension), edges, random, rounds, total // rounds, even)
             seen = np.where(made.entropy > 0, made.entropy, -np.inf)[:-1]
-            way = f"Wang-Landau, {'one weight a bin' if even else 'weights between bins'}"
+            way = f"Wang-Landau, {'flat' if even else 'sloped'} bins"
             unvisited = float((made.visits == 0).mean())
             ratio = _slope(middles, seen, dimension)
             rows.append(
