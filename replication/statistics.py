@@ -11,6 +11,17 @@ from scipy.spatial import KDTree
 from scipy.special import digamma
 
 
+def all_signs(size: int) -> np.ndarray:
+    """Every vector of so many ±1, `(2^size, size)`.
+
+    Raises:
+        ValueError: more than 20 signs.
+    """
+    if size > 20:
+        raise ValueError(f"2^{size} states cannot be listed; at most 20 signs can")
+    return 1 - 2 * ((np.arange(2**size)[:, None] >> np.arange(size)) & 1)
+
+
 @dataclass(frozen=True)
 class Effect:
     """Mean of effects by seed with its two-sided 95% t-interval, and the 90% one that tests of equivalence use."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from replication.statistics import all_signs
 from replication.sweep.store import Array
 
 
@@ -49,9 +50,9 @@ class System:
 
     def states(self) -> Array:
         """Every state of a system of up to 20 signs."""
-        if not self.signs or self.size > 20:
-            raise ValueError(f"only systems of up to 20 signs can be listed, got {self.size} directions")
-        return 1.0 - 2.0 * ((np.arange(2**self.size)[:, None] >> np.arange(self.size)) & 1)
+        if not self.signs:
+            raise ValueError("only systems of up to 20 signs can be listed, and this one has a box")
+        return all_signs(self.size).astype(float)
 
 
 @njit(cache=True)

@@ -10,7 +10,9 @@ Source: Aguilera, Morales, Rosas and Shimazaki, Nature Communications 16 (2025) 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import gammaln, softmax
 
+from replication.statistics import all_signs
 from replication.sweep.store import Array
 
 
@@ -71,13 +73,10 @@ def one_pattern(law: Law, size: int) -> tuple[Array, Array]:
     """
     if size < 1:
         raise ValueError(f"a network needs at least one spin, got {size}")
-    from scipy.special import gammaln
-
     up = np.arange(size + 1)
     m = 2 * up / size - 1
-    logs = gammaln(size + 1) - gammaln(up + 1) - gammaln(size - up + 1) + law.log_weight(m**2 - 1 / size, size)
-    weights = np.exp(logs - logs.max())
-    return m, weights / weights.sum()
+    states = gammaln(size + 1) - gammaln(up + 1) - gammaln(size - up + 1)
+    return m, softmax(states + law.log_weight(m**2 - 1 / size, size))
 
 
 def enumerated(law: Law, patterns: Array) -> tuple[Array, Array]:
@@ -91,10 +90,6 @@ def enumerated(law: Law, patterns: Array) -> tuple[Array, Array]:
         The `(2^N, N)` states and their probabilities.
     """
     count, size = patterns.shape
-    if size > 20:
-        raise ValueError(f"2^{size} states cannot be listed; at most 20 spins can")
-    states = 1 - 2 * ((np.arange(2**size)[:, None] >> np.arange(size)) & 1)
+    states = all_signs(size)
     overlaps = states @ patterns.T / size
-    logs = law.log_weight((overlaps**2).sum(1) - count / size, size)
-    weights = np.exp(logs - logs.max())
-    return states, weights / weights.sum()
+    return states, softmax(law.log_weight((overlaps**2).sum(1) - count / size, size))

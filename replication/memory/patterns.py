@@ -1,5 +1,6 @@
 """What is stored: random patterns, or binarised photographs that resemble each other little."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -36,19 +37,19 @@ def binarised(image: Array) -> Array:
     return np.where(image > medians, 1, -1).astype(np.int8).ravel()
 
 
-def dissimilar(candidates: object, most: float, count: int) -> Array:
+def dissimilar(candidates: Iterable[Array], most: float, count: int) -> Array:
     """The first so many of the candidates whose overlap with each one kept before is at most `most` in size.
 
     Raises:
         ValueError: there are not so many.
     """
-    kept: list[Array] = []
-    for each in candidates:  # type: ignore[attr-defined]
-        overlaps = np.array(kept, dtype=np.float32) @ each / len(each) if kept else np.zeros(1)
-        if np.abs(overlaps).max() <= most:
-            kept.append(each)
-        if len(kept) == count:
-            return np.array(kept)
-    raise ValueError(
-        f"only {len(kept)} of the pictures resemble each other by {most:.3g} at most, {count} were asked for"
-    )
+    kept, found = np.empty((0, 0), dtype=np.float32), 0
+    for each in candidates:
+        if not found:
+            kept = np.zeros((count, len(each)), dtype=np.float32)
+        if np.abs(kept[:found] @ each).max(initial=0) / len(each) <= most:
+            kept[found] = each
+            found += 1
+        if found == count:
+            return kept.astype(np.int8)
+    raise ValueError(f"only {found} of the pictures resemble each other by {most:.3g} at most, {count} were asked for")

@@ -39,6 +39,12 @@ _A = np.geomspace(1e-2, 1e4, 3600)
 _Q = np.where(_A < 40, _moments(np.zeros_like(_A), np.minimum(_A, 40))[1], 1 - sqrt(2 / pi) / _A)
 
 
+def _others(load: Array | float, q: Array | float, felt: Array | float) -> Any:
+    """Σ_{μ>1} m_μ² of states with these q and β'."""
+    c = felt * (1 - q)
+    return load * (1 - c * (1 - q)) / (1 - c) ** 2
+
+
 @dataclass(frozen=True)
 class State:
     """A solution of the equations: a retrieval state (m > 0), or the spin glass (m = 0)."""
@@ -61,7 +67,7 @@ class State:
     @property
     def others(self) -> float:
         """Σ_{μ>1} m_μ², what the patterns that are not recalled have."""
-        return self.load * (1 - self.c * (1 - self.q)) / (1 - self.c) ** 2
+        return float(_others(self.load, self.q, self.beta_effective))
 
     @property
     def s(self) -> float:
@@ -97,12 +103,6 @@ class State:
 # --- Lines of states at one nominal β -----------------------------------------------------------------------
 
 
-def _order(load: Array | float, m: Array | float, q: Array, felt: Array) -> Array:
-    """S of states with these m, q and β', as :class:`State` has it."""
-    c = felt * (1 - q)
-    return np.asarray(m**2 + load * ((1 - c * (1 - q)) / (1 - c) ** 2 - 1))
-
-
 def _state(h: float, a: float) -> State:
     """The retrieval state with these fields."""
     m, q = (float(each[0]) for each in _moments(np.array([h]), a))
@@ -122,7 +122,8 @@ def _recalling(a: float, law: Law) -> State | None:
     m, q = _moments(h, a)
     beta = h / m
     c = beta * (1 - q)
-    s = _order(_load(a, beta, q), m, q, beta)
+    load = _load(a, beta, q)
+    s = m**2 + _others(load, q, beta) - load
     beyond = np.where(c < 1, beta * (1 + law.curvature / 2 * s) - law.beta, np.nan)
     crossed = np.flatnonzero((beyond[:-1] > 0) & (beyond[1:] <= 0))
     if not len(crossed) or np.isnan(beyond[: crossed[0]]).any():
@@ -200,23 +201,17 @@ def glass(load: float, law: Law) -> State:
     warm = np.linspace(1e-3, 1 / (1 + sqrt(load)), 200)
     felt = np.concatenate([warm, _A / (sqrt(load) * np.sqrt(_Q) + _A * (1 - _Q))])
     q = np.concatenate([np.zeros_like(warm), _Q])
-    bracket = 1 + law.curvature / 2 * _order(load, 0.0, q, felt)
+    bracket = 1 + law.curvature / 2 * (_others(load, q, felt) - load)
     betas = np.where(bracket > 0, felt * bracket, np.nan)
     crossed = np.flatnonzero((betas[:-1] < law.beta) & (betas[1:] >= law.beta))
-    states = {k: State(load, float(felt[k]), 0.0, float(q[k])) for at in crossed for k in (at, at + 1)}
-    found = [_between(states[k], states[k + 1], law) for k in crossed]
+    shares = {k: (law.beta - betas[k]) / (betas[k + 1] - betas[k]) for k in crossed}
+    found = [
+        State(load, float(felt[k] + share * (felt[k + 1] - felt[k])), 0.0, float(q[k] + share * (q[k + 1] - q[k])))
+        for k, share in shares.items()
+    ]
     if not found:
         raise ValueError(f"no state without recall at β = {law.beta:g}, γ' = {law.curvature:g}, α = {load:g}")
     return max(found, key=lambda state: state.potential(law.curvature))
-
-
-def _between(low: State, high: State, law: Law) -> State:
-    """The state at β on a short line between two: its q and β' by linear interpolation in β."""
-    first, second = (each.beta(law.curvature) for each in (low, high))
-    share = (law.beta - first) / (second - first)
-    mixed = (one + share * (other - one) for one, other in ((low.beta_effective, high.beta_effective), (low.q, high.q)))
-    beta, q = mixed
-    return State(low.load, beta, 0.0, q)
 
 
 def dominance(law: Law) -> float:

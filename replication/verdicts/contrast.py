@@ -209,7 +209,9 @@ class Contrast(Test):
 
     @property
     def paper_cells(self) -> int:
-        """How many cells the paper's sentence ranges over."""
+        """How many cells the paper's sentence ranges over; those of the plan where the paper has no grid."""
+        if not self.of.cells:
+            return len(self.asked())
         asked = [self.keyed(key) for key in self.asked()]
         values = [
             paper_values(self.of, name, self.where) if name in self.of.cells else {each[name] for each in asked}

@@ -33,7 +33,7 @@ def gaussian_entropy(covariance: torch.Tensor) -> float:
     return 0.5 * (n * math.log(2 * math.pi * math.e) + float(torch.linalg.slogdet(covariance).logabsdet))
 
 
-def _decide(true: bool, note: str) -> Decision:
+def holds_if(true: bool, note: str) -> Decision:
     return ("holds" if true else "fails"), note
 
 
@@ -46,7 +46,7 @@ def theorem_2() -> Decision:
         before, after = root @ root.T, weight @ root @ root.T @ weight.T
         change = gaussian_entropy(after) - gaussian_entropy(before)
         worst = max(worst, abs(change - math.log(abs(np.linalg.det(weight.numpy())))))
-    return _decide(worst < 1e-8, f"closed-form Gaussian entropies agree to {worst:.0e} nats for d = 1 ... 6")
+    return holds_if(worst < 1e-8, f"closed-form Gaussian entropies agree to {worst:.0e} nats for d = 1 ... 6")
 
 
 @CHECKS.register
@@ -57,7 +57,7 @@ def determinant_of_completion() -> Decision:
         weight = _normal(rows * 10 + columns, rows, columns)
         whole = np.linalg.slogdet(complete_dense(weight).numpy())[1]
         worst = max(worst, abs(whole - float(dense_entropy_change(weight))))
-    return _decide(worst < 1e-8, f"log|det W'| = log|det W| for {len(shapes)} shapes to {worst:.0e}")
+    return holds_if(worst < 1e-8, f"log|det W'| = log|det W| for {len(shapes)} shapes to {worst:.0e}")
 
 
 @CHECKS.register
@@ -83,7 +83,7 @@ def theorem_3() -> Decision:
 def positive_determinant() -> Decision:
     swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     found = float(torch.linalg.det(swap))
-    return _decide(found > 0, f"exchanging two coordinates is invertible and has determinant {found:g}")
+    return holds_if(found > 0, f"exchanging two coordinates is invertible and has determinant {found:g}")
 
 
 @CHECKS.register
@@ -93,7 +93,7 @@ def dense_layer_propagation() -> Decision:
     own = gaussian_entropy(weight @ weight.T) - gaussian_entropy(torch.eye(5, dtype=torch.float64))
     claimed = float(dense_entropy_change(weight))
     note = f"2 x 5 layer, standard normal X: H(VX) - H(X) = {own:.2f} nats, the theorem's term is {claimed:.2f}"
-    return _decide(abs(own - claimed) < 1e-6, note)
+    return holds_if(abs(own - claimed) < 1e-6, note)
 
 
 @CHECKS.register
@@ -103,7 +103,7 @@ def convolution_as_matrix() -> Decision:
         kernel, image = _normal(p * 10 + q, p, q), _normal(99, 4, 5)
         direct = F.conv2d(image[None, None], kernel[None, None]).flatten()
         worst = max(worst, float((conv_matrix(kernel, (4, 5)) @ image.flatten() - direct).abs().max()))
-    return _decide(worst < 1e-10, f"C_M X_F equals the convolution to {worst:.0e} for nine filter shapes")
+    return holds_if(worst < 1e-10, f"C_M X_F equals the convolution to {worst:.0e} for nine filter shapes")
 
 
 @CHECKS.register
@@ -113,7 +113,7 @@ def determinant_of_conv_completion() -> Decision:
         kernel, size = _normal(count, p, q), (p + more_l, q + more_w)
         whole = np.linalg.slogdet(complete_conv(kernel, size).numpy())[1]
         worst, count = max(worst, abs(whole - float(conv_entropy_change(kernel, size)))), count + 1
-    return _decide(worst < 1e-8, f"log|det C'_M| = (l-p+1)(w-q+1) log|c11| for {count} shapes to {worst:.0e}")
+    return holds_if(worst < 1e-8, f"log|det C'_M| = (l-p+1)(w-q+1) log|c11| for {count} shapes to {worst:.0e}")
 
 
 @CHECKS.register
@@ -125,7 +125,7 @@ def convolution_entropy() -> Decision:
     own = gaussian_entropy(matrix @ matrix.T) - gaussian_entropy(torch.eye(9, dtype=torch.float64))
     claimed = float(conv_entropy_change(crop, (3, 3)))
     note = f"filter with c22 = 1 alone: H(C*X) - H(X) = {own:.2f} nats for standard normal X, Eq. 18 gives {claimed}"
-    return _decide(abs(own - claimed) < 1e-6, note)
+    return holds_if(abs(own - claimed) < 1e-6, note)
 
 
 @CHECKS.register
@@ -133,7 +133,7 @@ def output_from_completion() -> Decision:
     """Can C'_M X_F be reshaped to (l-p+1) x (w-q+1)?"""
     kernel = _normal(5, 3, 2)
     rows = complete_conv(kernel, (4, 4)).shape[0]
-    return _decide(rows == 2 * 3, f"Example 5: C'_M X_F has {rows} entries, the output has 6")
+    return holds_if(rows == 2 * 3, f"Example 5: C'_M X_F has {rows} entries, the output has 6")
 
 
 @CHECKS.register
@@ -145,7 +145,7 @@ def several_channels() -> Decision:
     note = (
         f"3 input channels: the layer gives {joint.shape[1]} map, a sum; parallel convolutions give {parallel.shape[1]}"
     )
-    return _decide(joint.shape == parallel.shape, note)
+    return holds_if(joint.shape == parallel.shape, note)
 
 
 def _change_after_step(coefficient: float) -> float:
@@ -159,7 +159,7 @@ def _change_after_step(coefficient: float) -> float:
 def dense_sign() -> Decision:
     """§4.1: does λ1 > 0 in Eq. 21 make weights reduce entropy?"""
     change = _change_after_step(1.0)
-    return _decide(change < 0, f"one descent step with λ = 1 changes log|det W| by {change:+.1e}")
+    return holds_if(change < 0, f"one descent step with λ = 1 changes log|det W| by {change:+.1e}")
 
 
 @CHECKS.register
@@ -173,7 +173,7 @@ def conv_sign() -> Decision:
         after = (kernel.detach() - 1e-4 * gradient)[..., 0, 0].abs().log()
         changes.append(float((after - before).sum()))
     up, down = changes
-    return _decide(up > 0 > down, f"one descent step changes Σ log|c11| by {up:+.1e} (λ = 1) and {down:+.1e} (λ = -1)")
+    return holds_if(up > 0 > down, f"one descent step changes Σ log|c11| by {up:+.1e} (λ = 1) and {down:+.1e} (λ = -1)")
 
 
 @CHECKS.register
@@ -181,7 +181,7 @@ def similar_near_zero() -> Decision:
     """Fig. 2: do -log x and 1/(x+ε) 'behave similarly near 0'?"""
     ratios = [-math.log(x) * (x + 0.5) for x in (1e-3, 1e-30, 1e-300)]
     alike = max(ratios) / min(ratios) < 2
-    return _decide(
+    return holds_if(
         alike, f"(-log x)/(1/(x+0.5)) is {ratios[0]:.0f}, {ratios[1]:.0f}, {ratios[2]:.0f} at x = 1e-3, 1e-30, 1e-300"
     )
 
@@ -191,7 +191,9 @@ def proportionality() -> Decision:
     """Is the factor the *difference* of image and filter sizes?"""
     kernel = torch.full((3, 3), math.e, dtype=torch.float64)
     factor = float(conv_entropy_change(kernel, (3, 3)))
-    return _decide(factor == 0, f"with equal sizes the difference is 0 and the factor {factor:g}: differences plus one")
+    return holds_if(
+        factor == 0, f"with equal sizes the difference is 0 and the factor {factor:g}: differences plus one"
+    )
 
 
 @CHECKS.register
@@ -199,7 +201,7 @@ def exponential_divergence() -> Decision:
     """-log x → ∞ 'exponentially': does it outgrow even a small power of 1/x?"""
     x = 1e-300
     ratio = -math.log(x) / x**-0.1
-    return _decide(ratio > 1, f"at x = 1e-300, -log x is {-math.log(x):.0f} and x^-0.1 already {x**-0.1:.1g}")
+    return holds_if(ratio > 1, f"at x = 1e-300, -log x is {-math.log(x):.0f} and x^-0.1 already {x**-0.1:.1g}")
 
 
 @CHECKS.register
@@ -216,7 +218,7 @@ def larger_derivative() -> Decision:
             "partly",
             f"true of 1/x; of 1/(x+ε) never for Fig. 2's ε = 0.5, and for ε = 0.001 only from {low:.0e} to {high:.3f}",
         )
-    return _decide(all(len(found) == len(grid) for found in larger.values()), "for every ε, down to 0")
+    return holds_if(all(len(found) == len(grid) for found in larger.values()), "for every ε, down to 0")
 
 
 @CHECKS.register
@@ -238,7 +240,7 @@ def reciprocal_gradient() -> Decision:
 def bounded_reciprocal() -> Decision:
     singular = torch.zeros(3, 3)
     value = float(dense_penalty(singular, "reciprocal", 1e-3))
-    return _decide(math.isfinite(value), f"at a singular matrix the loss is 1/ε = {value:g}")
+    return holds_if(math.isfinite(value), f"at a singular matrix the loss is 1/ε = {value:g}")
 
 
 @CHECKS.register
@@ -246,7 +248,7 @@ def cheap_in_comparison() -> Decision:
     """Multiplications: one LU of the square part against one nearest-neighbour search among samples."""
     k, samples, inputs = 260, 10_000, 784
     lu, search = k**3 / 3, samples**2 / 2 * inputs
-    return _decide(
+    return holds_if(
         lu < search / 10, f"d = {k}: {lu:.1e} multiplications for log|det W|, {search:.1e} for brute-force distances"
     )
 

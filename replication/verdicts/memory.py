@@ -1,6 +1,7 @@
 """Curved associative memories: networks without end, networks against colder ones, and what theory alone decides."""
 
 from functools import cache
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from replication.memory import meanfield, replica
 from replication.memory.law import Law
 from replication.verdicts.cells import Cell
 from replication.verdicts.contrast import Asked, Contrast
-from replication.verdicts.mathematics import CHECKS, Decision
+from replication.verdicts.mathematics import CHECKS, Decision, holds_if
 from replication.verdicts.paired import chosen, pair
 
 
@@ -28,10 +29,6 @@ class Cooled(Contrast):
             for key, seeds in asked.items()
             if self.keyed(key)["temperature"] == own
         ]  # fmt: skip
-
-    @property
-    def paper_cells(self) -> int:
-        return len(self.asked())
 
 
 class Limit(Contrast):
@@ -54,10 +51,6 @@ class Limit(Contrast):
             found.append(Cell({treatment: value}, ends, pd.Series(0.0, ends.index), missing=missing))
         return found
 
-    @property
-    def paper_cells(self) -> int:
-        return len(self.asked())
-
 
 # --- Decided by theory ------------------------------------------------------------------------------------
 
@@ -73,6 +66,10 @@ def _phases(curvature: float) -> tuple[float, float]:
     return most, most - replica.dominance(law)
 
 
+def _falling(values: list[float]) -> bool:
+    return all(first > second for first, second in pairwise(values))
+
+
 @CHECKS.register
 def curved_multistability() -> Decision:
     """Stable overlaps at the β halfway between the saddle-node and 1, and at β = 0.99 where there is no saddle-node."""
@@ -82,34 +79,30 @@ def curved_multistability() -> Decision:
     note = (
         f"two stable overlaps at one β for {len(two)} of {len(below)} γ' from -0.7 to -1.8, one for γ' of -0.6 and more"
     )
-    return ("holds" if len(two) == len(below) and len(above) == 4 else "fails"), note
+    return holds_if(len(two) == len(below) and len(above) == 4, note)
 
 
 @CHECKS.register
 def curved_speed() -> Decision:
     """Sweeps by dm/dt = -m + tanh β'm, from 0.01 to 0.5 at β = 1.001."""
     sweeps = {g: meanfield.recall_time(Law(g, 1.001), 0.01, 0.5) for g in (-1.5, -1.2, -0.8, 0.0)}
-    rising = all(a < b for a, b in zip(sweeps.values(), list(sweeps.values())[1:], strict=False))
     said = ", ".join(f"{t:.0f} at γ' = {g:g}" if np.isfinite(t) else f"never at γ' = {g:g}" for g, t in sweeps.items())
-    return ("holds" if rising else "fails"), f"sweeps: {said}"
+    return holds_if(_falling(list(sweeps.values())[::-1]), f"sweeps: {said}")
 
 
 @CHECKS.register
 def curved_capacity() -> Decision:
     capacities = [_phases(g)[0] for g in _GRID]
-    falling = all(a > b for a, b in zip(capacities, capacities[1:], strict=False))
     first, last = (f"{capacities[k]:.3f} at γ' = {_GRID[k]}" for k in (0, -1))
-    note = f"at β = 2 the replica capacity falls from {first} to {last}"
-    return ("holds" if falling else "fails"), note
+    return holds_if(_falling(capacities), f"at β = 2 the replica capacity falls from {first} to {last}")
 
 
 @CHECKS.register
 def curved_mixed_phase() -> Decision:
     widths = {g: _phases(g)[1] for g in _GRID if g >= 0}
     values = list(widths.values())
-    falling = all(a > b for a, b in zip(values, values[1:], strict=False))
     note = f"at β = 2 the mixed phase is {values[0]:.3f} wide in α at γ' = 0 and {values[-1]:.3f} at γ' = {_GRID[-1]}"
-    return ("holds" if falling else "fails"), note
+    return holds_if(_falling(values), note)
 
 
 @CHECKS.register
@@ -118,4 +111,4 @@ def curved_both() -> Decision:
     capacity, width = _phases(0.0)
     both = [g for g in _GRID if _phases(g)[0] > capacity and _phases(g)[1] < width]
     note = f"of {len(_GRID)} γ' from {_GRID[0]} to {_GRID[-1]} at β = 2 {len(both) or 'none'} has both"
-    return ("holds" if both else "fails"), note
+    return holds_if(bool(both), note)

@@ -61,8 +61,8 @@ def inputs(test: Contrast, store: Store) -> Inputs | None:
         return None
     spreads = [float(cell.values.std()) if len(cell.values) > 1 else np.nan for cell in chosen]
     spreads = [float(np.nanmedian(spreads)) if np.isnan(spread) else spread for spread in spreads]
-    without, treatment = pd.concat([ours, before]), test.of.treatment
-    free = without[without[treatment] == 0]
+    free, earlier = (table[table[test.of.treatment] == 0] for table in (ours, before))
+    free = free if len(free) else earlier
     return Inputs(
         [dict(cell.key) for cell in planned], [_seeds(test, cell) for cell in planned],
         [float(f"{spread:.4g}") for spread in spreads], round(_alike(known), 3),

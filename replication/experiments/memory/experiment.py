@@ -5,8 +5,8 @@ A trial is one network and one seed, in one of five tasks:
 - `capacity`: start at a pattern and stay there, for one number of stored patterns after another;
 - `basin`: start at a damaged pattern and find it, for one damage after another;
 - `speed`: one stored pattern, from an overlap of 0.1;
-- `loop`: one stored pattern, warmed and cooled in turn;
-- `glass`: random couplings instead of patterns, warmed and cooled in turn.
+- `loop`: one stored pattern, cooled and warmed again;
+- `glass`: random couplings instead of patterns, cooled and warmed again.
 
 Networks of one seed share patterns, starts and chances, whatever their curvature.
 """
@@ -65,13 +65,7 @@ _BASIN: dict[str, Any] = {"task": "basin", "horizon": 10, "sweeps": 20, "load": 
 _LOOP: dict[str, Any] = {"horizon": 2 * 57, "sweeps": 50, "temperature": 1.0, "load": 0.0}
 _SPEED: dict[str, Any] = {"task": "speed", "horizon": 300, "sweeps": 1, "temperature": 0.98, "load": 0.0}
 _SMALL: dict[str, Any] = {"horizon": 4, "sweeps": 10, "size": 300}
-_PICTURES: dict[str, Any] = {
-    "task": "capacity",
-    "horizon": 3,
-    "sweeps": 10,
-    "size": 3072,
-    "load": 0.0,
-}
+_PICTURES: dict[str, Any] = {"task": "capacity", "horizon": 3, "sweeps": 10, "size": 3072, "load": 0.0}
 
 
 def _grid(seeds: int, sizes: list[int], pictures: list[float], repeats: int) -> list[Plan]:
@@ -159,7 +153,12 @@ def _rows(law: Law, start: Array, stored: Array, course: Course) -> pd.DataFrame
     overlaps = stored.astype(np.int32) @ start.astype(np.int32) / len(start)
     s = float((overlaps**2).sum() - len(stored) / len(start))
     felt = law.beta / (1 + law.curvature / 2 * s)
-    first = {"overlap": overlaps[0], "others": (overlaps[1:] ** 2).sum(), "s": s, "effective": max(felt, 0) or np.nan}
+    first = {
+        "overlap": overlaps[0],
+        "others": (overlaps[1:] ** 2).sum(),
+        "s": s,
+        "effective": felt if felt > 0 else np.nan,
+    }
     blocks = {name: getattr(course, name) for name in first}
     table = pd.concat([pd.DataFrame([first]), pd.DataFrame(blocks)], ignore_index=True)
     return table.rename_axis("epoch").reset_index()
@@ -168,14 +167,14 @@ def _rows(law: Law, start: Array, stored: Array, course: Course) -> pd.DataFrame
 def _course(
     trial: Trial[MemoryConfig], law: Law, stored: Array, start: Array, random: np.random.Generator
 ) -> pd.DataFrame:
-    """The course from a start; where the bracket vanishes there is none."""
+    """The course from a start; where the bracket vanishes there is none. At T = 0 β' is no number."""
     config, state = trial.config, start.copy()
     try:
         course = run(law, stored, state, random, config.horizon, config.sweeps)
     except VanishingBracket:
         none = np.full(config.horizon, np.nan)
         course = Course(none, none, none, none)
-    return _rows(law, start, stored, course)
+    return _rows(law, start, stored, course).replace({"effective": {inf: np.nan}})
 
 
 def _capacity(trial: Trial[MemoryConfig]) -> Iterator[pd.DataFrame]:
@@ -190,7 +189,7 @@ def _capacity(trial: Trial[MemoryConfig]) -> Iterator[pd.DataFrame]:
         if trial.config.curvature and np.isfinite(late):
             twin = _course(trial, Law(0.0, float(late)), stored, start, _chances(trial, point, 1))
             table = table.assign(twin_overlap=twin.overlap, twin_others=twin.others)
-        yield table.assign(load=count / size).replace({"effective": {inf: np.nan}})
+        yield table.assign(load=count / size)
 
 
 def _basin(trial: Trial[MemoryConfig]) -> Iterator[pd.DataFrame]:
@@ -200,7 +199,7 @@ def _basin(trial: Trial[MemoryConfig]) -> Iterator[pd.DataFrame]:
     for point, cue in enumerate(CUES):
         start = _damaged(stored[0], cue, _chances(trial, point, 2))
         table = _course(trial, config.law, stored, start, _chances(trial, point))
-        yield table.assign(cue=cue).replace({"effective": {inf: np.nan}})
+        yield table.assign(cue=cue)
 
 
 def _speed(trial: Trial[MemoryConfig]) -> Iterator[pd.DataFrame]:
@@ -215,7 +214,7 @@ def _speed(trial: Trial[MemoryConfig]) -> Iterator[pd.DataFrame]:
         final = float(config.law.effective(meanfield.stable(config.law)[-1] ** 2))
         twin = _course(trial, Law(0.0, final), stored, start, _chances(trial, 0, 1))
         table = table.assign(twin_overlap=twin.overlap)
-    yield table[["epoch", *(name for name in ("overlap", "twin_overlap") if name in table)]]
+    yield table.filter(["epoch", "overlap", "twin_overlap"])
 
 
 def _scanned(horizon: int) -> Array:
@@ -274,9 +273,8 @@ def outcomes(store: Store) -> pd.DataFrame:
     - `area`: of the loop between cooling and warming, in |m| (loop) or S (glass), times β.
     """
     table, curves = MEMORY.table(store), store.curves(MEMORY.name)
-    curves = curves.astype(
-        dict.fromkeys(curves.select_dtypes("float32"), float)
-    )  # differences of means want the digits
+    # Differences of means want the digits.
+    curves = curves.astype(dict.fromkeys(curves.select_dtypes("float32"), float))
     configs = table.set_index("trial")
     late = curves[curves.epoch > curves.trial.map(configs.horizon) / 2]
     late = late.groupby(["trial", "point"], as_index=False).mean()

@@ -162,7 +162,7 @@ def basins(rest: pd.DataFrame) -> Figure:
         name = "Hopfield" if curvature == 0 else f"γ' = {curvature:g}"
         axes.errorbar(rows.cue, rows.overlap, rows.error, color=colours[curvature], marker="o", markersize=4,
                       linestyle="-" if temperature else "--", label=f"{name}, T = {temperature:g}")  # fmt: skip
-    axes.axhline(0.7, color="black", linewidth=0.6)
+    axes.axhline(RECALLED, color="black", linewidth=0.6)
     axes.set(xlabel="overlap of the cue", ylabel="overlap after 200 sweeps")
     axes.legend(fontsize=8)
     return figure
