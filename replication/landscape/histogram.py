@@ -26,17 +26,27 @@ def entropy(losses: Array, betas: Array, edges: Array, rounds: int = 20_000) -> 
         ValueError: no run at β = 0.
         ArithmeticError: the equations are not solved within so many rounds.
     """
-    if betas[0] != 0:
-        raise ValueError("shares of all states need a run at β = 0")
     counts = np.array([np.histogram(each, edges)[0] for each in losses.T])
     sums = np.histogram(losses, edges, weights=losses)[0]
     total = counts.sum(0)
+    mean = np.where(total > 0, sums / np.maximum(total, 1), np.nan)
+    return mean, joined(counts, mean, betas, rounds)
+
+
+def joined(counts: Array, mean: Array, betas: Array, rounds: int = 20_000) -> Array:
+    """The same from histograms `(R, bins)` and the mean loss of each bin.
+
+    Raises:
+        ValueError, ArithmeticError: as `entropy`.
+    """
+    if betas[0] != 0:
+        raise ValueError("shares of all states need a run at β = 0")
+    total = counts.sum(0)
     seen = total > 0
-    mean = np.where(seen, sums / np.maximum(total, 1), np.nan)
     logs, sizes = np.log(total[seen]), np.log(counts.sum(1))
     cost = np.outer(betas, mean[seen])
     # Where f ends is nearly known: df/dβ is the mean loss.
-    level = losses.mean(0)
+    level = counts[:, seen] @ mean[seen] / counts.sum(1)
     free = np.concatenate([[0.0], np.cumsum(np.diff(betas) * (level[1:] + level[:-1]) / 2)])
     for _ in range(rounds):
         states = logs - logsumexp((sizes + free)[:, None] - cost, axis=0)
@@ -50,7 +60,7 @@ def entropy(losses: Array, betas: Array, edges: Array, rounds: int = 20_000) -> 
         raise ArithmeticError(f"the joined histograms have not settled in {rounds} rounds")
     found = np.full(len(total), -np.inf)
     found[seen] = states - logsumexp(states)
-    return mean, found
+    return found
 
 
 def at_loss(losses: Array, values: Array, edges: Array) -> Array:

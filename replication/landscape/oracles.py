@@ -11,7 +11,7 @@ from scipy.special import gammaln
 from replication.landscape import systems, wang_landau
 from replication.landscape.histogram import entropy
 from replication.landscape.systems import System
-from replication.landscape.tempering import Run, temper, tuned
+from replication.landscape.tempering import Ladder, Run, temper, tuned
 from replication.sweep.store import Array
 
 LOWEST = 1e-5  # of the ball's losses
@@ -57,13 +57,13 @@ def _edges() -> Array:
     return np.append(np.geomspace(LOWEST, 0.3, _BINS), 1.0)
 
 
-def ball(dimension: int, seed: int = 0, sweeps: int = 6000, moves: int = 30) -> Found:
-    """The ball in the box, down to a loss of 1e-5."""
-    system, random, edges = systems.ball(dimension), np.random.default_rng(seed), _edges()
-    betas = tuned(system, dimension / (2 * LOWEST), _temperatures(dimension), random, 200, moves)
-    warm = temper(system, betas, random, sweeps // 5, moves)
-    run = temper(system, betas, random, sweeps, moves, warm.states)
-    mean, found = entropy(run.losses, betas, edges)
+def ball(dimension: int, seed: int = 0, sweeps: int = 6000, moves: int = 30, guided: bool = False) -> Found:
+    """The ball in the box, down to a loss of 1e-5; along Hamiltonian paths if `guided`."""
+    system, random, edges = systems.ball(dimension, guided), np.random.default_rng(seed), _edges()
+    ladder = tuned(system, dimension / (2 * LOWEST), _temperatures(dimension), random, 200, moves)
+    warm = temper(system, ladder, random, sweeps // 5, moves)
+    run = temper(system, ladder, random, sweeps, moves, warm.states)
+    mean, found = entropy(run.losses, ladder.betas, edges)
     mean, found = mean[:-1], found[:-1]  # of the last bin a part lies beyond the ball
     lows, highs = edges[:-2], edges[1:-1]
     within = highs < 1 / dimension
@@ -84,9 +84,9 @@ def listed(system: System, coldest: float, count: int, seed: int, sweeps: int = 
     losses = np.array([system.loss(state, system.data) for state in system.states()])
     values = np.unique(losses)
     edges = np.append(values, values[-1] + 1) - np.diff(values).min() / 2
-    betas = tuned(system, coldest, count, random, 300, system.size)
-    run = temper(system, betas, random, sweeps, system.size).after(sweeps // 10)
-    _, found = entropy(run.losses, betas, edges)
+    ladder = tuned(system, coldest, count, random, 300, system.size)
+    run = temper(system, ladder, random, sweeps, system.size).after(sweeps // 10)
+    _, found = entropy(run.losses, ladder.betas, edges)
     return Found(run, values, found, np.log([(losses == value).mean() for value in values]))
 
 
@@ -142,10 +142,10 @@ class Valleys:
 
 def valleys(dimension: int = 20, width: float = 1.2, seed: int = 0, sweeps: int = 20_000) -> Valleys:
     system, random = systems.valleys(dimension, width), np.random.default_rng(seed)
-    betas = tuned(system, dimension / 2 * 1e3, 14, random, 500, dimension)
-    starts = np.full((len(betas), dimension), 0.5)
-    run = temper(system, betas, random, sweeps, dimension, starts).after(sweeps // 10)
-    alone = temper(system, betas[-2:], random, sweeps, dimension, starts[-2:])
+    ladder = tuned(system, dimension / 2 * 1e3, 14, random, 500, dimension)
+    starts = np.full((len(ladder), dimension), 0.5)
+    run = temper(system, ladder, random, sweeps, dimension, starts).after(sweeps // 10)
+    alone = temper(system, Ladder.of(ladder.betas[-2:]), random, sweeps, dimension, starts[-2:])
     share = width ** (dimension / 2)
     return Valleys(
         share / (1 + share), float(run.values[:, -1].mean()), float(alone.values[:, -1].mean()), run.round_trips

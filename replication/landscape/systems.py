@@ -1,4 +1,4 @@
-"""What is sampled: a loss over states in a box, or over signs, compiled; four that are known exactly or small."""
+"""What is sampled: a loss over states in a box, or over signs, compiled; four that are known exactly."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ class System:
         data: what the loss is taken over: an array, or a tuple of arrays.
         half: half the width of the box in each direction `(d,)`; of signs, 1.
         signs: states are ±1 and a move flips one of them, instead of shifting it.
+        gradient: compiled, of a state, `data` and an array that it fills with dL/dw; returns the loss. With it a
+            walker moves in all directions at once.
         value, test: what else is measured of a state, compiled as the loss is, and over what; the loss unless given.
 
     Raises:
@@ -31,6 +33,7 @@ class System:
     data: Any
     half: Array
     signs: bool = False
+    gradient: Callable[[Array, Any, Array], float] | None = None
     value: Callable[[Array, Any], float] | None = None
     test: Any = None
 
@@ -63,9 +66,18 @@ def _square(state, data):
     return total / len(state)
 
 
-def ball(size: int) -> System:
-    """L = |w|²/d in the box [-1, 1]^d: below L = 1/d the volume is that of a ball, S(ln L) = (d/2) ln L + const."""
-    return System(_square, np.zeros(1), np.ones(size))
+@njit(cache=True)
+def _square_and_gradient(state, data, gradient):
+    gradient[:] = 2 * state / len(state)
+    return _square(state, data)
+
+
+def ball(size: int, guided: bool = False) -> System:
+    """L = |w|²/d in the box [-1, 1]^d: below L = 1/d the volume is that of a ball, S(ln L) = (d/2) ln L + const.
+
+    With its gradient if `guided`.
+    """
+    return System(_square, np.zeros(1), np.ones(size), gradient=_square_and_gradient if guided else None)
 
 
 @njit(cache=True)
@@ -125,60 +137,3 @@ def perceptron(size: int, examples: int, random: np.random.Generator) -> System:
     train, test = (random.normal(size=(count, size)) for count in (examples, 200))
     answered = [np.column_stack([inputs, np.sign(inputs @ teacher)]) for inputs in (train, test)]
     return System(_errors, answered[0], np.ones(size), signs=True, value=_errors, test=answered[1])
-
-
-@njit(cache=True)
-def _outputs(state, inputs, widths):
-    """Two logits a point of a multilayer perceptron with ReLU; layer by layer, weights `(out, in)` and then biases."""
-    points = inputs
-    at = 0
-    for layer in range(len(widths) - 1):
-        fan, units = widths[layer], widths[layer + 1]
-        found = np.empty((len(points), units))
-        for j in range(units):
-            row = at + j * fan
-            bias = state[at + units * fan + j]
-            for k in range(len(points)):
-                total = bias
-                for i in range(fan):
-                    total += state[row + i] * points[k, i]
-                found[k, j] = total if total > 0 or layer == len(widths) - 2 else 0.0
-        at += units * (fan + 1)
-        points = found
-    return points
-
-
-@njit(cache=True)
-def _cross_entropy(state, data):
-    inputs, labels, widths = data
-    logits = _outputs(state, inputs, widths)
-    total = 0.0
-    for k in range(len(labels)):
-        top = logits[k].max()
-        total += top + np.log(np.exp(logits[k] - top).sum()) - logits[k, labels[k]]
-    return total / len(labels)
-
-
-@njit(cache=True)
-def _accuracy(state, data):
-    inputs, labels, widths = data
-    logits = _outputs(state, inputs, widths)
-    right = 0
-    for k in range(len(labels)):
-        right += np.argmax(logits[k]) == labels[k]
-    return right / len(labels)
-
-
-def classifier(train: tuple[Array, Array], test: tuple[Array, Array], widths: tuple[int, ...]) -> System:
-    """Mean cross-entropy of a network with ReLU, in nats, and its test accuracy; each parameter within 2/√fan-in.
-
-    Args:
-        train, test: points `(n, inputs)` and their classes.
-        widths: of all layers, inputs and classes among them.
-    """
-    half = np.concatenate(
-        [np.full(units * (fan + 1), 2 / np.sqrt(fan)) for fan, units in zip(widths, widths[1:], strict=False)]
-    )
-    layers = np.array(widths)
-    (x, y), (u, v) = ((points.astype(float), labels.astype(np.int64)) for points, labels in (train, test))
-    return System(_cross_entropy, (x, y, layers), half, value=_accuracy, test=(u, v, layers))

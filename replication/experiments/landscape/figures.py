@@ -1,4 +1,4 @@
-"""Figures of the chapter on the density of states."""
+"""Figures of the chapters on entropy landscapes."""
 
 from collections.abc import Mapping
 
@@ -7,8 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from replication.experiments.landscape.equilibrium import FINE, VALUES
+from replication.experiments.landscape.experiment import ARRIVED, EVEN, TEMPERING, WINDOW
+from replication.experiments.landscape.tables import LOGS, Density
 from replication.landscape.oracles import Found
 from replication.pages import plots
+from replication.statistics import effect
 
 
 def oracles(found: Mapping[str, Found]) -> Figure:
@@ -36,4 +40,100 @@ def slopes(table: pd.DataFrame) -> Figure:
     axes.set_yticks([1, 3, 10], ["1", "3", "10"])
     axes.minorticks_off()
     figure.legend(loc="outside lower center", ncols=1)
+    return figure
+
+
+# --- The experiment -----------------------------------------------------------------------------------------
+
+# What is drawn: its name, the way and the start; and the measure of what equilibrium is ahead by.
+_WAYS = {
+    "Adam, Glorot's start": ("Adam", "Glorot", "over_adam_glorot"),
+    "SGD, Glorot's start": ("SGD", "Glorot", "over_sgd_glorot"),
+    "Adam, PyTorch's start": ("Adam", "PyTorch", "over_adam_pytorch"),
+    "Adam, started in the box": ("Adam", "box", "over_adam_box"),
+    "Adam, held in the box": ("Adam", "box clamped", "over_adam_box_clamped"),
+}
+
+
+def down(table: pd.DataFrame) -> Figure:
+    """The value against ln L, a panel for each width: equilibrium in black, optimisers in colours.
+
+    Means over draws of the data, where three runs in four have arrived; dotted below.
+    """
+    widths = sorted(table.width.unique())
+    figure, panels = plt.subplots(1, len(widths), figsize=(7.2, 3.0), sharey=True, squeeze=False)
+    for axes, width in zip(panels[0], widths, strict=True):
+        rows = table[(table.width == width) & table.log_loss.between(-3, -0.4)]
+        mean = rows.groupby(["way", "start", "log_loss"])[["value", "arrived"]].mean().reset_index()
+        ways = {"equilibrium": (TEMPERING, EVEN), **{name: key[:2] for name, key in _WAYS.items()}}
+        for (name, (way, start)), colour in zip(ways.items(), ("black", *plots.PALETTE), strict=False):
+            line = mean[(mean.way == way) & (mean.start == start)]
+            there = line.value.where((line.arrived >= ARRIVED) | (way == TEMPERING))
+            axes.plot(line.log_loss, line.value, color=colour, linewidth=1, linestyle=":")
+            axes.plot(line.log_loss, there, color=colour, label=name if axes is panels[0][0] else None)
+        axes.axvspan(*WINDOW, color="#8882", linewidth=0)
+        axes.set(title=f"width {width}", xlabel="ln L")
+        axes.invert_xaxis()
+    panels[0][0].set_ylabel("test accuracy")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def advantage(outcomes: pd.DataFrame) -> Figure:
+    """What equilibrium is ahead of each baseline by, against the width, with 95% intervals over draws of the data."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.2))
+    widths = sorted(outcomes.width.unique())
+    for k, ((name, (*_, measure)), colour) in enumerate(zip(_WAYS.items(), plots.PALETTE, strict=False)):
+        for place, width in enumerate(widths):
+            values = outcomes[outcomes.width == width][measure].dropna().to_numpy()
+            if len(values) > 1:
+                found, x = effect(values), place + 0.13 * (k - 2)
+                axes.plot([x, x], [found.low, found.high], color=colour, linewidth=1.5)
+                axes.plot(x, found.mean, "o", color=colour, markersize=5, label=None if place else name)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(widths)), [str(width) for width in widths])
+    axes.set(xlabel="width of the hidden layers", ylabel="equilibrium ahead by")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def landscape(found: Density, rows: pd.DataFrame) -> Figure:
+    """S of loss and value as a map, the mean value of each loss, and optimisers' means on it."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.8))
+    shown = np.ma.masked_invalid(found.both.T)
+    mesh = axes.pcolormesh(FINE, VALUES, shown, cmap="viridis", rasterized=True)
+    figure.colorbar(mesh, label="S (nats)")
+    axes.plot(LOGS, found.values, color="black", label="mean of each loss")
+    for (name, (way, start, _)), colour in list(zip(_WAYS.items(), plots.PALETTE, strict=False))[::4]:
+        line = rows[(rows.way == way) & (rows.start == start)]
+        axes.plot(line.log_loss, line.value, "o", color=colour, markersize=4, markeredgecolor="white", label=name)
+    axes.set(xlim=(0.8, -3.5), ylim=(0.3, 1), xlabel="ln L", ylabel="test accuracy")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def slope(found: Mapping[int, Density]) -> Figure:
+    """S against ln L and its slope, a line for each width."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.0))
+    for (width, each), colour in zip(found.items(), plots.ramp(len(found)), strict=True):
+        seen = np.isfinite(each.entropy)
+        left.plot(LOGS[seen], each.entropy[seen], color=colour, label=f"width {width}")
+        right.plot(LOGS, 2 * each.slope, color=colour)
+    for axes in (left, right):
+        axes.set(xlabel="ln L", xlim=(0.5, -3.5))
+    left.set_ylabel("S (nats)")
+    right.set(ylabel="effective dimension, 2 dS/d ln L", ylim=(0, None))
+    figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+def published(table: pd.DataFrame) -> Figure:
+    """The authors' landscape less their SGD on MNIST, by ln L, a line for each network."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.0))
+    for (channels, rows), colour in zip(table.groupby("channels"), plots.PALETTE, strict=False):
+        axes.plot(rows.low + 0.5, rows.landscape - rows.sgd, "o-", color=colour, label=f"{channels} channels")
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set(xlabel="ln L", ylabel="landscape ahead of SGD by")
+    axes.invert_xaxis()
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
