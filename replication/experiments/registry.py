@@ -15,6 +15,7 @@ from replication.experiments.cnn.experiment import CNN
 from replication.experiments.experiment import Experiment
 from replication.experiments.flow.experiment import FLOW
 from replication.experiments.imagenette.experiment import IMAGENETTE
+from replication.experiments.landscape.experiment import LANDSCAPE
 from replication.experiments.memory.experiment import MEMORY
 from replication.experiments.through.experiment import THROUGH
 from replication.experiments.unet.experiment import UNET
@@ -22,7 +23,18 @@ from replication.sweep.schema import VERSION
 from replication.sweep.store import Store
 
 EXPERIMENTS: Mapping[str, Experiment[Any]] = {
-    experiment.name: experiment for experiment in (ANATOMY, AUTOENCODER, CNN, FLOW, IMAGENETTE, MEMORY, THROUGH, UNET)
+    experiment.name: experiment
+    for experiment in (
+        ANATOMY,
+        AUTOENCODER,
+        CNN,
+        FLOW,
+        IMAGENETTE,
+        LANDSCAPE,
+        MEMORY,
+        THROUGH,
+        UNET,
+    )
 }
 
 

@@ -26,12 +26,16 @@ PARTS = {
     "a popular report": ("report",),
     "our predictions": ("ours",),
     "curved memories": ("memory",),
+    "entropy landscapes": ("landscape",),
 }
 # Who says it, before the place.
 _SOURCES = {
     "paper": "",
     "report": "a popular report, ",
     "aguilera2025": "Aguilera and others (2025), ",
+    "yang2025": "Yang and others (2025), ",
+    "yang2025-summary": "a machine's summary of Yang and others (2025), ",
+    "pakman2026": "Pakman and others (2026), ",
     "ours": "this book, ",
 }
 

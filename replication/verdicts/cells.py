@@ -89,7 +89,9 @@ def level(key: Mapping[str, Any], runs: pd.DataFrame, measure: str) -> Cell:
     runs = runs.set_index("seed").sort_index()
     rounding = pd.Series(ROUNDED if whole(measure) else 0.0, runs.index)
     late = bool(censored(runs, measure).any())
-    return Cell(key, runs[measure].astype(float), rounding, only_above=late, diverged=int(runs.diverged.sum()))
+    values = runs[measure].astype(float)
+    known = values.notna()
+    return Cell(key, values[known], rounding[known], only_above=late, diverged=int(runs.diverged.sum()))
 
 
 def _late(measure: str) -> list[str]:

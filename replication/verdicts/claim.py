@@ -11,6 +11,7 @@ from replication import reads
 from replication.experiments.owed import runs
 from replication.verdicts.flow import Flow, FlowConsistent
 from replication.verdicts.grids import Signs
+from replication.verdicts.landscape import Trend
 from replication.verdicts.levels import Benchmark, Level, Spread, Step
 from replication.verdicts.mathematics import Mathematics
 from replication.verdicts.memory import Cooled, Limit
@@ -38,13 +39,15 @@ AnyTest = Annotated[
     | SameFlow
     | FlowConsistent
     | Cooled
-    | Limit,
+    | Limit
+    | Trend,
     Field(discriminator="kind"),
 ]
 
 
-# Who says it: the paper, a popular report on it and on other work, a work that the report tells of, or this book.
-Source = Literal["paper", "report", "aguilera2025", "ours"]
+# Who says it: the paper, a popular report on it and on other work, works beside it, a machine's summary of one of them,
+# or this book.
+Source = Literal["paper", "report", "aguilera2025", "yang2025", "yang2025-summary", "pakman2026", "ours"]
 
 
 class InvalidClaim(ValueError):

@@ -28,7 +28,7 @@ class Level(Contrast):
         for key, seeds in asked.items():
             runs = chosen(table, self.keyed(key), seeds)
             cell = level(self.keyed(key), runs, self.measure)
-            found.append(replace(cell, missing=len(seeds - set(runs.seed))))
+            found.append(replace(cell, missing=len(seeds - set(cell.values.index))))
         return found
 
 

@@ -265,10 +265,15 @@ def often_lower_mse() -> Decision:
 
 
 class Reanalysis(Test):
-    """A check of this module, by its name."""
+    """A check on printed numbers, by its name.
+
+    Args:
+        of: whose numbers.
+    """
 
     kind: Literal["reanalysis"]
     check: Annotated[str, AfterValidator(CHECKS.known)]
+    of: str = "the paper's tables"
 
     def decide(self, store: Store) -> Verdict:
-        return Verdict(*CHECKS.result(self.check), scope="the paper's tables")
+        return Verdict(*CHECKS.result(self.check), scope=self.of)

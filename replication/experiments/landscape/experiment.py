@@ -1,0 +1,277 @@
+"""Small networks in equilibrium at a training loss against networks that optimisers trained to the same loss.
+
+A trial is one draw of the data, one network, and one way: replica exchange (`way` is `tempering`) or an optimiser. All
+trials of a seed share the data. Curves have a row for each block of sweeps or epochs and each bin of ln L (`point`).
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from replication.data.registry import load, names
+from replication.experiments.experiment import Better, Experiment, Plan
+from replication.experiments.landscape import equilibrium, tasks, trained
+from replication.experiments.landscape.bins import EDGES, of_trial
+from replication.experiments.landscape.equilibrium import Schedule
+from replication.experiments.landscape.tasks import SPIRALS, TASKS
+from replication.landscape import optimisers
+from replication.sweep.store import StackResult, Store
+from replication.sweep.trial import Config, Scope, Trial
+
+TEMPERING = "tempering"
+EVEN, TRAINED = "even", "trained"  # where walkers start
+# Where equilibrium is compared with optimisers, in ln L; and where not all runs of an optimiser arrive.
+WINDOW, DEEP = (-1.5, -1.0), (-2.5, -1.5)
+ARRIVED = 0.75  # the share of an optimiser's runs that must have come as low as every bin of the window
+FEWEST = 8  # of them in the deep window
+# What both runs of the sampler must show: swaps of all neighbours, round trips; and how far they may be apart, in the
+# mean over the bins of a window and in the worst of them.
+SWAPPED, TRIPS, AGREED, WORST = 0.2, 5, 0.01, 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandscapeConfig(Config):
+    """One network and one way.
+
+    Args:
+        width, depth: of its hidden layers.
+        examples: points to train on.
+        way, start: `tempering` from states drawn evenly or trained; or an optimiser and its start.
+        coldest: β at the ladder's end; 0 of optimisers.
+        count: temperatures, or runs.
+        sweeps: of a block; or epochs.
+        moves: paths of a sweep; or the size of a batch.
+    """
+
+    width: int
+    depth: int
+    examples: int
+    way: str
+    start: str
+    coldest: float
+    count: int
+    sweeps: int
+    moves: int
+
+
+# --- What is run ----------------------------------------------------------------------------------------
+
+_SAMPLED: dict[str, Any] = {"way": TEMPERING, "horizon": 20, "sweeps": 1000, "moves": 2}
+_TRAINED: dict[str, Any] = {"coldest": 0.0, "count": 40, "horizon": 20, "sweeps": 250, "moves": 32}
+_QUICK: dict[str, Any] = {"width": 4, "depth": 2, "examples": 40}
+
+
+def _grid(data: str, seeds: int, net: Mapping[str, Any], coldest: float, count: int, more: bool = False) -> list[Plan]:
+    """Both starts of the sampler, and Adam from all starts; the other optimisers from Glorot's if `more`."""
+    sampled = Plan.of(data, range(seeds), **net, **_SAMPLED, start=[EVEN, TRAINED], coldest=coldest, count=count)
+    adam = Plan.of(data, range(seeds), **net, **_TRAINED, way="Adam", start=list(optimisers.STARTS))
+    others = [way for way in optimisers.WAYS if way != "Adam"]
+    return [sampled, adam, *([Plan.of(data, range(seeds), **net, **_TRAINED, way=others, start="Glorot")] * more)]
+
+
+PROFILES = {
+    "quick": [
+        Plan.of(SPIRALS, range(1), **_QUICK, **_SAMPLED | {"horizon": 4, "sweeps": 200}, start=[EVEN, TRAINED],
+                coldest=300.0, count=16),
+        Plan.of(SPIRALS, range(1), **_QUICK, **_TRAINED | {"horizon": 4, "sweeps": 200}, way="Adam",
+                start=["Glorot", "box clamped"]),
+    ],
+    "laptop": [
+        *_grid(SPIRALS, 8, {"width": [6, 8, 12], "depth": 3, "examples": 40}, 700.0, 32, more=True),
+    ],
+}  # fmt: skip
+
+
+def fingerprint(data: str, config: LandscapeConfig) -> str:
+    return load(data).fingerprint if data in names() else ""
+
+
+def scope(trial: Trial[LandscapeConfig]) -> Scope:
+    """What a record can decide: small networks, and another way to equilibrium than the source's."""
+    config = trial.config
+    if config.horizon * config.sweeps < 5000:
+        return Scope("quick", f"{config.horizon * config.sweeps} sweeps")
+    return Scope("reduced", "replica exchange instead of Wang-Landau, networks of some hundred parameters")
+
+
+def stack_by(trial: Trial[LandscapeConfig], device: str = "cpu") -> Hashable:
+    """Optimisers train all seeds as one; a run of the sampler is one by itself."""
+    return trial.data, trial.config, trial.seed if trial.config.way == TEMPERING else None
+
+
+def train_stack(stack: list[Trial[LandscapeConfig]], device: str, tick: Callable[[], object]) -> StackResult:
+    """Sampled or trained; the processor does it."""
+    config, seeds = stack[0].config, [trial.seed for trial in stack]
+    problems = [TASKS[stack[0].data](seed, config.examples) for seed in seeds]
+    layers = tasks.widths(problems[0], config.width, config.depth)
+    if config.way == TEMPERING:
+        schedule = Schedule(config.coldest, config.count, config.horizon, config.sweeps, config.moves)
+        curves, artefacts = equilibrium.sampled(problems[0], layers, schedule, seeds[0], config.start == TRAINED, tick)
+        return StackResult(curves.assign(trial=stack[0].id), artefacts)
+    blocks, artefacts = trained.followed(
+        problems, seeds, layers, config.way, config.start, config.count, config.horizon, config.sweeps, config.moves,
+        WINDOW[0], tick,
+    )  # fmt: skip
+    curves = pd.concat([table.assign(trial=stack[k].id) for k, table in blocks], ignore_index=True)
+    curves = curves.dropna(axis=1, how="all")
+    return StackResult(curves.sort_values(["trial", "epoch", "point"], ignore_index=True), artefacts)
+
+
+# --- Outcomes -------------------------------------------------------------------------------------------
+
+
+def _named(way: str, start: str, window: str = "over") -> str:
+    return f"{window}_{way}_{start}".lower().replace(" ", "_")
+
+
+OVER = {_named(way, start): (way, start) for way in optimisers.WAYS for start in optimisers.STARTS}
+_DEEP = {_named(way, start, "deep"): (way, start) for way, start in OVER.values()}
+_GLOROT, _CLAMPED = ("Adam", "Glorot"), ("Adam", "box clamped")
+
+
+def outcomes(store: Store) -> pd.DataFrame:
+    """One row per trial; what compares stands in the row of the sampler that started evenly.
+
+    With A(bin) the mean value, accuracy or R², of a bin of ln L: over all visits of the sampler, over runs of an
+    optimiser. In equilibrium A is the mean of both starts.
+
+    - `value`, `spread`: A, and the standard deviation between visits or runs, mean over the bins of the window;
+    - `swapped`, `trips`: the least share of swaps between neighbours, round trips; `starts`, `worst`: A of the other
+      start less its own, its mean and its largest size in the window; `equilibrated`: all four are as they should be;
+    - `over_…`: equilibrium less an optimiser from a start, mean over the bins of the window; absent where a run has not
+      equilibrated, or fewer than three runs of an optimiser in four have come as low as each bin;
+    - `deep_…`: the same in the deep window, of runs that get there, eight at least;
+    - `errors_…`: ln of an optimiser's share of errors, 1 - A, over that in equilibrium, in the window;
+    - `ratio_adam_glorot`: equilibrium over Adam's; `prior`: Adam held in the box from a start there, less Adam from
+      Glorot's; `over_stopped`: equilibrium in the deep window less Adam stopped where it did best on validation points,
+      of its runs that came to the window's end;
+    - `arrived`: the share of an optimiser's runs that came to the window's end;
+    - `together`: what eight states decide together, less the mean of single ones, in the window.
+    """
+    table, curves = LANDSCAPE.table(store), store.curves(LANDSCAPE.name)
+    curves = curves.astype(dict.fromkeys(curves.select_dtypes("float32"), float))
+    ways = table.set_index("trial").way
+    found = {name: _summary(curve, ways[name] == TEMPERING) for name, curve in curves.groupby("trial")}
+    rows = []
+    for key, group in table.groupby(["data", "protocol", "seed", "width", "depth", "examples"]):
+        if group.duplicated(["way", "start"]).any():
+            raise ValueError(f"landscape has several records of one way for {key}")
+        beside = {(row.way, row.start): (row, found[row.trial]) for row in group.itertuples()}
+        for row in group.itertuples():
+            compared = _compared(beside) if (row.way, row.start) == (TEMPERING, EVEN) else {}
+            arrived = found[row.trial].visited[_within(WINDOW)[0]] / row.count
+            said = {"arrived": arrived if row.way != TEMPERING else np.nan, **found[row.trial].said}
+            rows.append({"trial": row.trial, "diverged": False, **said, **compared})
+    # What no record has yet is a column, too.
+    measured = pd.DataFrame(rows).reindex(columns=["trial", *LANDSCAPE.measures])
+    return table.merge(measured, on="trial", validate="one_to_one")
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """A trial's A and how many walkers or runs have been there, by bin; and what its row says."""
+
+    value: pd.Series
+    visited: pd.Series
+    said: dict[str, Any]
+
+
+_Beside = Mapping[tuple[str, str], tuple[Any, _Summary]]
+
+
+def _within(window: tuple[float, float]) -> list[int]:
+    return [k for k, (low, high) in enumerate(pairwise(EDGES)) if window[0] <= low and high <= window[1]]
+
+
+def _summary(curve: pd.DataFrame, sampler: bool) -> _Summary:
+    means = of_trial(curve, sampler)
+    window = _within(WINDOW)
+    spread = np.sqrt((means.square - means.value**2).clip(lower=0))
+    said = {"value": means.value[window].mean(skipna=False), "spread": spread[window].mean(skipna=False)}
+    said |= {name: means[name].iloc[0] for name in ("swapped", "trips", "stopped") if name in means}
+    if "together" in means:
+        said["together"] = (means.together - means.value)[window].mean(skipna=False)
+    return _Summary(means.value, means.visited, said)
+
+
+def _compared(beside: _Beside) -> dict[str, Any]:
+    found = {key: summary for key, (_, summary) in beside.items()}
+    compared: dict[str, Any] = {"equilibrated": 0.0}
+    if _arrived(beside, _GLOROT) and _arrived(beside, _CLAMPED):
+        compared["prior"] = found[_CLAMPED].said["value"] - found[_GLOROT].said["value"]
+    mine, other = found[TEMPERING, EVEN], found.get((TEMPERING, TRAINED))
+    if other is None:
+        return compared
+    apart = (other.value - mine.value)[_within(WINDOW)]
+    compared |= {"starts": apart.mean(skipna=False), "worst": apart.abs().max()}
+    if not all(each.said["swapped"] >= SWAPPED and each.said["trips"] >= TRIPS for each in (mine, other)):
+        return compared
+    equilibrium = (mine.value + other.value) / 2
+    if _agree(mine, other, WINDOW):
+        compared |= {"equilibrated": 1.0, **_in_window(equilibrium, beside)}
+    if _agree(mine, other, DEEP):
+        compared |= _in_the_deep(equilibrium, found)
+    return compared
+
+
+def _in_window(equilibrium: pd.Series, beside: _Beside) -> dict[str, float]:
+    window, compared = _within(WINDOW), {}
+    for name, key in OVER.items():
+        if _arrived(beside, key):
+            other = beside[key][1].value
+            compared[name] = (equilibrium - other)[window].mean(skipna=False)
+            wrong = np.log(1 - other) - np.log(1 - equilibrium)
+            compared[name.replace("over", "errors")] = wrong[window].mean(skipna=False)
+    if _arrived(beside, _GLOROT):
+        compared["ratio_adam_glorot"] = equilibrium[window].mean() / beside[_GLOROT][1].said["value"]
+    return compared
+
+
+def _in_the_deep(equilibrium: pd.Series, found: Mapping[tuple[str, str], _Summary]) -> dict[str, float]:
+    window, compared = _within(DEEP), {}
+    for name, key in _DEEP.items():
+        if key in found and (found[key].visited[window] >= FEWEST).all():
+            compared[name] = (equilibrium - found[key].value)[window].mean(skipna=False)
+    if _GLOROT in found:
+        compared["over_stopped"] = equilibrium[window].mean() - found[_GLOROT].said["stopped"]
+    return compared
+
+
+def _arrived(beside: _Beside, key: tuple[str, str]) -> bool:
+    if key not in beside:
+        return False
+    row, summary = beside[key]
+    return bool((summary.visited[_within(WINDOW)] >= ARRIVED * row.count).all())
+
+
+def _agree(mine: _Summary, other: _Summary, window: tuple[float, float]) -> bool:
+    """Whether two starts do; a bin where one of them has not been is a difference."""
+    apart = (other.value - mine.value)[_within(window)]
+    return bool(apart.notna().all() and abs(apart.mean()) <= AGREED and apart.abs().max() <= WORST)
+
+
+_MEASURES: dict[str, Better] = {
+    **dict.fromkeys((*OVER, *_DEEP, *(name.replace("over", "errors") for name in OVER)), "higher"),
+    **dict.fromkeys(("ratio_adam_glorot", "prior", "over_stopped"), "higher"), "worst": "lower", "arrived": "higher",
+    "value": "higher", "spread": "lower", "together": "higher", "swapped": "higher", "trips": "higher",
+    "starts": "lower", "equilibrated": "higher", "stopped": "higher", "diverged": "lower",
+}  # fmt: skip
+
+LANDSCAPE = Experiment(
+    name="landscape",
+    protocol=1,
+    config=LandscapeConfig,
+    profiles=PROFILES,
+    train=train_stack,
+    stack_by=stack_by,
+    scope=scope,
+    fingerprint=fingerprint,
+    outcomes=outcomes,
+    measures=_MEASURES,
+    columns={"point": (0, len(EDGES) - 2), "count": (0, np.inf), "value": (-np.inf, 1), "visited": (0, np.inf)},
+    treatment="coldest",
+)

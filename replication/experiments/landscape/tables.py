@@ -1,0 +1,70 @@
+"""Rows of entropy landscapes as the chapter reads them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from replication.experiments.landscape.bins import EDGES, of_trial
+from replication.experiments.landscape.equilibrium import FINE, VALUES
+from replication.experiments.landscape.experiment import EVEN, LANDSCAPE, TEMPERING
+from replication.landscape.histogram import joined
+from replication.sweep.store import Array, Store
+
+MIDDLES = (EDGES[:-1] + EDGES[1:]) / 2
+
+
+def down(store: Store, **where: object) -> pd.DataFrame:
+    """A of each trial that has these values and each bin of ln L, with the share of its runs that came so low."""
+    trials = LANDSCAPE.default(LANDSCAPE.table(store), **where)
+    curves = dict(iter(store.curves(LANDSCAPE.name).groupby("trial")))
+    frames = [
+        of_trial(curves[row.trial], row.way == TEMPERING)[["value", "visited"]]
+        .assign(seed=row.seed, width=row.width, examples=row.examples, way=row.way, start=row.start, runs=row.count)
+        .reset_index()
+        for row in trials.itertuples()
+    ]
+    table = pd.concat(frames, ignore_index=True)
+    return table.assign(log_loss=MIDDLES[table.point], arrived=table.visited / table.runs)
+
+
+@dataclass(frozen=True)
+class Density:
+    """The entropy landscape that one run found, in nats.
+
+    Args:
+        entropy: S of the middle of each fine bin of ln L.
+        both: S of ln L and value, `(bins, values)`; -inf where nobody was.
+        values: the mean value of each bin.
+    """
+
+    entropy: Array
+    both: Array
+    values: Array
+
+    @property
+    def slope(self) -> Array:
+        """dS/d ln L, from lines through seven bins; NaN at the ends."""
+        found = np.full(len(self.entropy), np.nan)
+        for k in range(3, len(found) - 3):
+            part = slice(k - 3, k + 4)
+            if np.isfinite(self.entropy[part]).all():
+                found[k] = np.polyfit(LOGS[part], self.entropy[part], 1)[0]
+        return found
+
+
+LOGS = (FINE[:-1] + FINE[1:]) / 2
+HEIGHTS = (VALUES[:-1] + VALUES[1:]) / 2
+
+
+def density(store: Store, **where: object) -> Density:
+    """Of the one run of the sampler that has these values and started evenly."""
+    trials = LANDSCAPE.default(LANDSCAPE.table(store), **where)
+    (file,) = trials.file[(trials.way == TEMPERING) & (trials.start == EVEN)]
+    kept = store.artefacts(file, LANDSCAPE.name)
+    entropy = joined(kept["counts"], kept["mean"], kept["betas"]) - np.log(np.diff(FINE))
+    both, total = kept["both"].astype(float), kept["both"].sum(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.log(both / total[:, None] / np.diff(VALUES))
+        values = both @ HEIGHTS / total
+    return Density(entropy, np.where(both > 0, entropy[:, None] + shares, -np.inf), values)
