@@ -1,5 +1,5 @@
 // Figures that answer to the reader: plain SVG and range inputs, so that a keyboard moves them too.
-import { chances, circular, crossings, mahler, recalled, slopes } from "./measures.js";
+import { chances, circular, crossings, mahler, outputs, recalled, slopes } from "./measures.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -268,7 +268,55 @@ function memory(root, { picture, side, ends }) {
   moved();
 }
 
-const KINDS = { losses, kernel, coefficients, memory };
+/** Where two networks of one training loss put the border between two arms: one in equilibrium, one that Adam found. */
+function spiral(root, { widths, points, levels }) {
+  const SIDE = 90, REACH = 6, SCALE = 3;
+  const boards = [["equilibrium", "in equilibrium"], ["trained", "found by Adam"]].map(([kind, name]) => {
+    const figure = add(root, "div", { class: "explore-board-of-points" });
+    add(figure, "p", {}, name);
+    const canvas = add(figure, "canvas", { width: SIDE * SCALE, height: SIDE * SCALE, role: "img", "aria-label": `classes of the plane, ${name}` });
+    return { kind, canvas, note: add(figure, "p") };
+  });
+  const panel = add(root, "div", { class: "explore-side" });
+  const paint = (canvas, state) => {
+    const context = canvas.getContext("2d"), step = (2 * REACH) / SIDE;
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    for (let row = 0; row < SIDE; row++)
+      for (let column = 0; column < SIDE; column++) {
+        const [first, second] = outputs(state, widths, [(column + 0.5) * step - REACH, REACH - (row + 0.5) * step]);
+        context.fillStyle = first > second ? "#0072b255" : "#d55e0055";
+        context.fillRect(column * SCALE, row * SCALE, SCALE, SCALE);
+      }
+    for (const [x, y, arm] of points) {
+      context.beginPath();
+      context.arc(((x + REACH) / step) * SCALE, ((REACH - y) / step) * SCALE, 4, 0, 2 * Math.PI);
+      context.fillStyle = arm ? "#d55e00" : "#0072b2";
+      context.fill();
+      context.strokeStyle = "#fff";
+      context.stroke();
+    }
+  };
+  const percent = (value) => `${(100 * value).toFixed(0)} %`;
+  const moved = () => {
+    const level = levels[depth()];
+    for (const { kind, canvas, note } of boards) {
+      const { states, accuracies } = level[kind], k = which() % states.length;
+      paint(canvas, states[k]);
+      note.textContent = `test accuracy ${percent(accuracies[k])}`;
+    }
+    says.textContent =
+      `ln L between ${level.from} and ${level.to}: networks in equilibrium are right on ${percent(level.equilibrium.mean)} of new points on average, ` +
+      `those that Adam brought there on ${percent(level.trained.mean)}.`.replaceAll("-", "−");
+  };
+  const depth = slider(panel, "ln L", { min: 0, max: levels.length - 1, step: 1, value: Math.floor(levels.length / 2) },
+    (k) => String(levels[k].from).replace("-", "−"), () => moved());
+  const which = slider(panel, "no.", { min: 0, max: Math.max(...levels.map((level) => level.equilibrium.states.length)) - 1, step: 1, value: 0 },
+    (k) => String(k + 1), () => moved());
+  const says = add(panel, "p", { role: "status" });
+  moved();
+}
+
+const KINDS = { losses, kernel, coefficients, memory, spiral };
 for (const root of document.querySelectorAll("div.explore")) {
   const data = root.querySelector("script")?.textContent;
   root.querySelector(".explore-note").remove();

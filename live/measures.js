@@ -84,3 +84,19 @@ export function recalled(patterns, start, { beta, curvature }, sweeps, random) {
   }
   return course;
 }
+
+/** Outputs of a network with ReLU at one point; layer by layer the state holds weights, row by row, and then biases. */
+export function outputs(state, widths, point) {
+  let below = point, at = 0;
+  for (let layer = 0; layer + 1 < widths.length; layer++) {
+    const fan = widths[layer], count = widths[layer + 1], above = [];
+    for (let j = 0; j < count; j++) {
+      let sum = state[at + count * fan + j];
+      for (let i = 0; i < fan; i++) sum += state[at + j * fan + i] * below[i];
+      above.push(layer + 2 < widths.length ? Math.max(sum, 0) : sum);
+    }
+    at += count * (fan + 1);
+    below = above;
+  }
+  return below;
+}

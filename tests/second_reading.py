@@ -27,6 +27,7 @@ USUAL = {
     "anatomy": {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3},
     "through": {"batch": 128, "rate": 1e-3},
     "memory": {},
+    "landscape": {},
     "cnn": {
         "batch": 32,
         "rate": 1e-3,
@@ -289,6 +290,75 @@ def at_rest(mean: pd.DataFrame, curvature: float, beta: float) -> dict[str, floa
     return row
 
 
+READ = ("Adam, Glorot", "Adam, box clamped", "stopped", "factor", "prior")
+
+
+@lru_cache
+def landscapes() -> pd.DataFrame:
+    """Of each draw and width what equilibrium is ahead by, between bins of a quarter in ln L from -6 up."""
+    trials, curves = records("landscape")
+    about = ["data", "width", "depth", "examples", "seed"]
+    if trials.empty:
+        return pd.DataFrame(columns=[*about, "coefficient", "way", "start", "horizon", "diverged", *READ])
+    trials = trials[trials.scope != "quick"]
+    upper, lower = range(18, 20), range(14, 18)  # ln L from -1.5 to -1, and from -2.5 to -1.5
+    known = {}
+    for name, curve in curves[curves.trial.isin(trials.trial)].groupby("trial"):
+        last = curve[curve.epoch == curve.epoch.max()].set_index("point")
+        if last.get("swapped", pd.Series(dtype=float)).notna().any():
+            late = curve[(curve.epoch > 0) & (curve["count"] > 0)]
+            whole = (late.value * late["count"]).groupby(late.point).sum() / late["count"].groupby(late.point).sum()
+            last = last.assign(value=whole.reindex(last.index))
+        known[name] = last
+    rows = []
+    for key, group in trials.groupby(about):
+        ways = {(t.way, t.start): (known[t.trial], t._asdict()["count"]) for t in group.itertuples()}
+        if ("tempering", "even") not in ways:
+            continue
+        row = {
+            "coefficient": group.coldest.max(),
+            "diverged": False,
+            "horizon": 20,
+            "way": "tempering",
+            "start": "even",
+        }
+        rows.append(dict(zip(about, key, strict=True)) | row | ahead(ways, upper, lower))
+    table = pd.DataFrame(rows)
+    return table.reindex(columns=list(dict.fromkeys([*table.columns, *READ])))
+
+
+def ahead(ways: dict, upper: range, lower: range) -> dict[str, float]:
+    first, second = (ways.get(("tempering", start), (None,))[0] for start in ("even", "trained"))
+    glorot, held = ("Adam", "Glorot"), ("Adam", "box clamped")
+
+    def mean(way: tuple[str, str], bins: range) -> float:
+        return float(np.mean([ways[way][0].value[k] for k in bins]))
+
+    def came(way: tuple[str, str]) -> bool:
+        return way in ways and all(ways[way][0].visited[k] >= 0.75 * ways[way][1] for k in upper)
+
+    row: dict[str, float] = {}
+    if came(glorot) and came(held):
+        row["prior"] = mean(held, upper) - mean(glorot, upper)
+    if second is None or any(min(t.swapped) < 0.2 or max(t.trips) < 5 for t in (first, second)):
+        return row
+    apart = second.value - first.value
+
+    def alike(bins: range) -> bool:
+        gaps = np.array([apart[k] for k in bins])
+        return bool(np.isfinite(gaps).all() and abs(gaps.mean()) <= 0.01 and np.abs(gaps).max() <= 0.02)
+
+    both = (first.value + second.value) / 2
+    high, deep = (float(np.mean([both[k] for k in bins])) for bins in (upper, lower))
+    if alike(upper):
+        row |= {f"{way}, {start}": high - mean((way, start), upper) for way, start in ways if came((way, start))}
+        if came(glorot):
+            row["factor"] = high / mean(glorot, upper)
+    if alike(lower):
+        row["stopped"] = deep - float(ways[glorot][0].stopped.iloc[0])
+    return row
+
+
 def unets() -> pd.DataFrame:
     trials, curves = records("unet")
     rows = {}
@@ -364,6 +434,12 @@ def memory(value: str, curvatures: list[float], task: str = "capacity", **more) 
     warmth, size = usual[task]
     where = {"task": task, "temperature": warmth, "size": size} | more.pop("where", {})
     return Reading("memory", value, "random", more.pop("runs", ["18"]), ["size"], curvatures, where, **more)
+
+
+def landscape(value: str, **more) -> Reading:
+    where = {"depth": 3, "examples": 40, "way": "tempering", "start": "even"}
+    kind = more.pop("kind", "level")
+    return Reading("landscape", value, "spirals", ["21"], ["width"], [700.0], where, kind=kind, **more)
 
 
 COLD = {"temperature": [0.5, 0.0]}
@@ -451,6 +527,14 @@ READINGS = {
     "memory-accelerates-cold": memory("cold", [-1.5, -1.2, -0.8], "speed", runs=["19"], kind="level"),
     "memory-explosive": memory("area", [-1.5, -1.2, -1.0, -0.8], "loop"),
     "memory-glass": memory("area", [-1.2], "glass"),
+    "landscape-outperforms": landscape("Adam, Glorot"),
+    "landscape-outperforms-boxed": landscape("Adam, box clamped"),
+    "landscape-outperforms-stopped": landscape("stopped"),
+    "landscape-narrower": landscape("Adam, Glorot", kind="trend"),
+    "landscape-narrower-boxed": landscape("Adam, box clamped", kind="trend"),
+    "landscape-gains": landscape("Adam, Glorot", pooled=("width",)),
+    "landscape-factor": landscape("factor", best="greatest"),
+    "landscape-prior": landscape("prior"),
     "cnn-all-increase": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-train-seeds": Reading("cnn", "train_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-all-layers": Reading("cnn", "test_accuracy", "cifar10", ["13"], by=["architecture"], where={"layers": "all"}),
@@ -517,6 +601,7 @@ READINGS = {
 
 
 Cells = dict[tuple, dict[int, float]]
+TREATMENTS = ("coefficient", "curvature", "coldest")
 
 
 def planned(reading: Reading, data: str) -> Cells:
@@ -532,7 +617,7 @@ def planned(reading: Reading, data: str) -> Cells:
                     values[name] = [v for v in values[name] if v in (wanted if isinstance(wanted, list) else [wanted])]
             if part["data"] == data and all(values.values()):
                 for key in product(
-                    *(values[name] for name in reading.by), values.get("coefficient") or values["curvature"]
+                    *(values[name] for name in reading.by), next(values[name] for name in TREATMENTS if name in values)
                 ):
                     if key[-1] in reading.lambdas:
                         horizon = min(part["horizon"], reading.until or math.inf)
@@ -603,7 +688,7 @@ def cells_of(reading: Reading, table: pd.DataFrame, cells: Cells, planned: bool)
             effects = pd.DataFrame(
                 {"effect": guided[reading.value].astype(float), "rounding": ROUND if reading.epochs else 0.0}
             )
-            effects = effects.sort_index()
+            effects = effects.dropna().sort_index()
             late = {"below": False, "above": bool(reading.epochs and guided.late.any())}
             diverged = guided.diverged.any()
         elif reading.value == "quality":
@@ -670,12 +755,13 @@ def evidence(reading: Reading, data: str | None = None) -> tuple[pd.DataFrame, C
         "anatomy": looked_into,
         "through": whole,
         "memory": memories,
+        "landscape": landscapes,
     }
     rows = autoencoders(reading.until) if reading.table == "autoencoder" else tables[reading.table]()
     kept = rows.data == data
     for name, value in USUAL[reading.table].items():
         kept &= (rows[name] == value) | ((rows.coefficient == 0) & (name in GUIDANCE))
-    for name, wanted in reading.where.items() if reading.table == "memory" else ():
+    for name, wanted in reading.where.items() if reading.table in ("memory", "landscape") else ():
         kept &= rows[name].isin(wanted if isinstance(wanted, list) else [wanted])
     if "layers" in reading.where:
         wanted = reading.where["layers"]
@@ -792,7 +878,7 @@ def read(name: str) -> tuple[float, float, float]:
 
 
 def effects_of(reading: Reading, rows: pd.DataFrame, cells: dict, planned: bool) -> list[dict]:
-    ways = {"step": steps, "limit": limits}
+    ways = {"step": steps, "limit": limits, "trend": trends}
     return ways.get(reading.kind, cells_of)(reading, rows, cells, planned)
 
 
@@ -811,6 +897,17 @@ def limits(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> 
             {"key": (curvature,), "effects": effects, "late": {"below": False, "above": False}, "ready": ready}
         )
     return cells
+
+
+def trends(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> list[dict]:
+    """The slope per doubling of the width, seed by seed."""
+    seeds = set(next(iter(asked.values()))) if planned else None
+    each = {key[0]: at(rows, ["width"], key, seeds)[reading.value].astype(float) for key in asked}
+    wide = pd.DataFrame(each).dropna().sort_index()
+    slopes = [stats.linregress([math.log2(width) for width in wide], row)[0] for row in wide.to_numpy()]
+    effects = pd.DataFrame({"effect": slopes, "rounding": 0.0}, wide.index, dtype=float)
+    ready = planned and len(effects) == len(seeds or ()) >= 5
+    return [{"key": (), "effects": effects, "late": {"below": False, "above": False}, "ready": ready}]
 
 
 def grouped(reading: Reading, cells: list[dict]) -> list[dict]:

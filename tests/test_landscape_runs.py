@@ -8,17 +8,28 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from replication import published
+from replication.data.dataset import folder
 from replication.experiments.landscape import experiment, tasks
 from replication.experiments.landscape.bins import EDGES, Visits, places
-from replication.experiments.landscape.experiment import DEEP, EVEN, LANDSCAPE, TEMPERING, TRAINED, WINDOW
+from replication.experiments.landscape.config import DEEP, EVEN, TEMPERING, TRAINED, WINDOW
+from replication.experiments.landscape.experiment import LANDSCAPE
 from replication.landscape import networks, optimisers
 from replication.sweep.run import run as sweep
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Scope
+from replication.verdicts.cells import effects
+from replication.verdicts.landscape import Trend, published_gains
+from replication.verdicts.levels import Level
+from replication.verdicts.reanalysis import CHECKS
 from tests.helpers import QUIET
 from tests.test_landscape import torchs
 
 WIDTHS = (2, 4, 4, 2)
+TREND = Trend.model_validate(
+    {"kind": "trend", "experiment": "landscape", "data": "spirals", "measure": "over_adam_glorot", "over": "width",
+     "claimed": {"below": 0}, "by": ["width"], "runs": ["21"]}
+)  # fmt: skip
 
 
 def problems(*seeds: int, examples: int = 40) -> list[optimisers.Problem]:
@@ -153,6 +164,49 @@ def test_states_that_are_kept_lie_in_the_bins_that_they_are_said_to_be_of(quick)
     for state, point in zip(kept["states"].astype(float), kept["points"], strict=True):
         log = np.log(system.loss(np.clip(state, -system.half, system.half), system.data))
         assert EDGES[point] - 0.02 < log < EDGES[point + 1] + 0.02  # kept in half precision
+
+
+# --- Published numbers and trends ---------------------------------------------------------------------
+
+
+def test_the_published_numbers_are_those_of_the_authors_files():
+    files = folder() / "high-entropy-advantage"
+    if not files.exists():
+        pytest.skip("the authors' files are not here")
+    assert published.derived(files).equals(published.mnist())
+
+
+def test_the_published_gains_are_told_as_they_are():
+    gains = published_gains()
+    assert gains.index.tolist() == [2, 3, 4] and CHECKS.result("published_outperform")[0] == "partly"
+    assert gains[2] > 0.05 and gains[3] < 0 < gains[4] and CHECKS.result("published_narrower")[0] == "fails"
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(-0.03, "holds"), (0.03, "fails"), (0.0, "undecided")])
+def test_a_trend_is_the_slope_per_doubling(slope, verdict):
+    """Of made-up outcomes with a slope of their own, whatever each draw adds at all widths."""
+    asked = {(width, 700.0): set(range(8)) for width in (6, 8, 12)}
+    rows = [
+        {"seed": seed, "width": width, "coldest": 700.0, "over_adam_glorot": 0.1 * seed + slope * np.log2(width)}
+        for width, _ in asked
+        for seed in range(8)
+    ]
+    noise = np.random.default_rng(1).normal(0, 0.01, len(rows))
+    table = pd.DataFrame(rows).assign(over_adam_glorot=lambda t: t.over_adam_glorot + noise)
+    (cell,) = TREND.cells(asked, table)
+    assert cell.values.mean() == pytest.approx(slope, abs=0.02) and not cell.missing and not cell.open
+    assert TREND.status(effects([cell]), [cell]) == verdict
+    (cell,) = TREND.cells(asked, table[(table.seed > 0) | (table.width < 12)])
+    assert cell.missing == 1 and cell.open and TREND.cells({}, table) == []
+
+
+def test_a_draw_without_its_measure_is_missing_and_not_left_out():
+    given = TREND.model_dump(exclude={"kind", "over"})
+    level = Level.model_validate(given | {"kind": "level", "claimed": {"above": 0}})
+    table = pd.DataFrame({"seed": range(8), "width": 6, "coldest": 700.0, "over_adam_glorot": 0.1, "diverged": False})
+    table.loc[3, "over_adam_glorot"] = np.nan
+    (cell,) = level.cells({(6, 700.0): set(range(8))}, table)
+    assert cell.missing == 1 and cell.open and len(cell.values) == 7
 
 
 # --- Outcomes -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from entropy_lib import circular_conv_entropy_change, mahler_measure
+from replication.landscape.networks import outputs
 from replication.memory.dynamics import odds
 from replication.memory.law import Law
 from replication.memory.meanfield import stable
@@ -310,6 +312,15 @@ def test_the_pages_network_keeps_its_books_and_recalls_where_the_mean_field_says
         assert [each["s"] for each in course] == pytest.approx(((overlaps**2).sum(1) - 3 / 400).tolist())
         expected = max(stable(Law(law["curvature"], law["beta"])))
         assert abs(overlaps[20:, 0].mean()) == pytest.approx(expected, abs=0.06)
+
+
+def test_the_pages_outputs_of_a_network_are_those_of_the_replication():
+    random, widths = np.random.default_rng(0), (2, 5, 4, 3)
+    size = sum(units * (fan + 1) for fan, units in pairwise(widths))
+    states, points = random.normal(size=(4, size)), random.normal(size=(4, 2))
+    given = [[state.tolist(), list(widths), point.tolist()] for state, point in zip(states, points, strict=True)]
+    for state, point, found in zip(states, points, measured("measures.outputs(...value)", given), strict=True):
+        assert found == pytest.approx(outputs(state, point[:, None], np.array(widths))[:, 0].tolist(), rel=1e-9)
 
 
 def test_the_pages_crossings_are_where_the_slopes_are_equal():

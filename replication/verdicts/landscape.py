@@ -19,6 +19,8 @@ class Trend(Contrast):
     over: str
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
+        if not asked:
+            return []
         seeds = set.intersection(*asked.values())
         rows = pd.concat([chosen(table, self.keyed(key), seeds) for key in asked])
         wide = rows.pivot(index="seed", columns=self.over, values=self.measure).dropna()

@@ -1,7 +1,6 @@
 """A network in equilibrium: a ladder tuned, warmed and run in blocks; what states of each bin of the loss are worth."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,6 +8,7 @@ from scipy.special import softmax
 
 from replication.experiments.landscape import tasks
 from replication.experiments.landscape.bins import EDGES, KEPT, Visits, listed, places
+from replication.experiments.landscape.config import TRAINED, LandscapeConfig
 from replication.landscape import networks, optimisers
 from replication.landscape.optimisers import Problem
 from replication.landscape.tempering import Run, temper, tuned
@@ -24,37 +24,26 @@ FINE = np.linspace(EDGES[0], EDGES[-1], 81)
 VALUES = np.linspace(-1, 1, 101)
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """The coldest β, the number of temperatures; blocks of so many sweeps, each of so many moves."""
-
-    coldest: float
-    count: int
-    blocks: int
-    sweeps: int
-    moves: int
-
-
 def sampled(
-    problem: Problem, layers: tuple[int, ...], schedule: Schedule, seed: int, trained: bool, tick: Callable[[], object]
+    problem: Problem, layers: tuple[int, ...], config: LandscapeConfig, seed: int, tick: Callable[[], object]
 ) -> tuple[pd.DataFrame, Mapping[str, Array]]:
     """The bins of each block, and of the whole run what its density of states needs, and some states.
 
     Block 0 is the warming, a quarter as long as the rest; walkers start evenly or as Adam trained them in the box.
     """
-    system = tasks.system(problem, layers)
-    random = np.random.default_rng([seed, len(layers), *layers, len(problem.train[1]), int(trained)])
-    ladder = tuned(system, schedule.coldest, schedule.count, random, min(_TUNING, schedule.sweeps), schedule.moves)
-    states = _at_low_loss(problem, seed, layers, schedule.count) if trained else None
+    system, from_low_loss = tasks.system(problem, layers), config.start == TRAINED
+    random = np.random.default_rng([seed, len(layers), *layers, len(problem.train[1]), int(from_low_loss)])
+    ladder = tuned(system, config.coldest, config.count, random, min(_TUNING, config.sweeps), config.moves)
+    states = _at_low_loss(problem, seed, layers, config.count) if from_low_loss else None
 
     def block(sweeps: int, states: Array | None) -> Run:
-        return temper(system, ladder, random, sweeps, schedule.moves, states, _EVERY)
+        return temper(system, ladder, random, sweeps, config.moves, states, _EVERY)
 
-    run = block(max(_EVERY, schedule.blocks * schedule.sweeps // 4), states)
+    run = block(max(_EVERY, config.horizon * config.sweeps // 4), states)
     frames, kept = [_rows(run, run, 0)], list[Run]()
     whole: Run | None = None
-    for number in range(1, schedule.blocks + 1):
-        run = block(schedule.sweeps, run.states)
+    for number in range(1, config.horizon + 1):
+        run = block(config.sweeps, run.states)
         whole = whole.then(run) if whole else run
         kept.append(run)
         frames.append(_rows(run, whole, number))
@@ -64,8 +53,8 @@ def sampled(
     curves = pd.concat(frames, ignore_index=True)
     together = {point: _together(each, problem, layers) for point, each in some.items() if len(each) == KEPT}
     if together:
-        curves["together"] = curves.point.map(together).astype(float).where(curves.epoch == schedule.blocks)
-    return curves, {} if trained else _density(whole) | listed(some)
+        curves["together"] = curves.point.map(together).astype(float).where(curves.epoch == config.horizon)
+    return curves, {} if from_low_loss else _density(whole) | listed(some)
 
 
 def _at_low_loss(problem: Problem, seed: int, layers: tuple[int, ...], count: int) -> Array:

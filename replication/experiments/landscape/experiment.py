@@ -16,47 +16,17 @@ from replication.data.registry import load, names
 from replication.experiments.experiment import Better, Experiment, Plan
 from replication.experiments.landscape import equilibrium, tasks, trained
 from replication.experiments.landscape.bins import EDGES, of_trial
-from replication.experiments.landscape.equilibrium import Schedule
+from replication.experiments.landscape.config import DEEP, EVEN, TEMPERING, TRAINED, WINDOW, LandscapeConfig
 from replication.experiments.landscape.tasks import SPIRALS, TASKS
 from replication.landscape import optimisers
 from replication.sweep.store import StackResult, Store
-from replication.sweep.trial import Config, Scope, Trial
+from replication.sweep.trial import Scope, Trial
 
-TEMPERING = "tempering"
-EVEN, TRAINED = "even", "trained"  # where walkers start
-# Where equilibrium is compared with optimisers, in ln L; and where not all runs of an optimiser arrive.
-WINDOW, DEEP = (-1.5, -1.0), (-2.5, -1.5)
 ARRIVED = 0.75  # the share of an optimiser's runs that must have come as low as every bin of the window
 FEWEST = 8  # of them in the deep window
 # What both runs of the sampler must show: swaps of all neighbours, round trips; and how far they may be apart, in the
 # mean over the bins of a window and in the worst of them.
 SWAPPED, TRIPS, AGREED, WORST = 0.2, 5, 0.01, 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class LandscapeConfig(Config):
-    """One network and one way.
-
-    Args:
-        width, depth: of its hidden layers.
-        examples: points to train on.
-        way, start: `tempering` from states drawn evenly or trained; or an optimiser and its start.
-        coldest: β at the ladder's end; 0 of optimisers.
-        count: temperatures, or runs.
-        sweeps: of a block; or epochs.
-        moves: paths of a sweep; or the size of a batch.
-    """
-
-    width: int
-    depth: int
-    examples: int
-    way: str
-    start: str
-    coldest: float
-    count: int
-    sweeps: int
-    moves: int
-
 
 # --- What is run ----------------------------------------------------------------------------------------
 
@@ -109,13 +79,9 @@ def train_stack(stack: list[Trial[LandscapeConfig]], device: str, tick: Callable
     problems = [TASKS[stack[0].data](seed, config.examples) for seed in seeds]
     layers = tasks.widths(problems[0], config.width, config.depth)
     if config.way == TEMPERING:
-        schedule = Schedule(config.coldest, config.count, config.horizon, config.sweeps, config.moves)
-        curves, artefacts = equilibrium.sampled(problems[0], layers, schedule, seeds[0], config.start == TRAINED, tick)
+        curves, artefacts = equilibrium.sampled(problems[0], layers, config, seeds[0], tick)
         return StackResult(curves.assign(trial=stack[0].id), artefacts)
-    blocks, artefacts = trained.followed(
-        problems, seeds, layers, config.way, config.start, config.count, config.horizon, config.sweeps, config.moves,
-        WINDOW[0], tick,
-    )  # fmt: skip
+    blocks, artefacts = trained.followed(problems, layers, config, seeds, tick)
     curves = pd.concat([table.assign(trial=stack[k].id) for k, table in blocks], ignore_index=True)
     curves = curves.dropna(axis=1, how="all")
     return StackResult(curves.sort_values(["trial", "epoch", "point"], ignore_index=True), artefacts)

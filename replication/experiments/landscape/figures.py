@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from replication.experiments.landscape.config import EVEN, TEMPERING, WINDOW
 from replication.experiments.landscape.equilibrium import FINE, VALUES
-from replication.experiments.landscape.experiment import ARRIVED, EVEN, TEMPERING, WINDOW
+from replication.experiments.landscape.experiment import ARRIVED
 from replication.experiments.landscape.tables import LOGS, Density
 from replication.landscape.oracles import Found
 from replication.pages import plots
@@ -71,7 +72,7 @@ def down(table: pd.DataFrame) -> Figure:
             there = line.value.where((line.arrived >= ARRIVED) | (way == TEMPERING))
             axes.plot(line.log_loss, line.value, color=colour, linewidth=1, linestyle=":")
             axes.plot(line.log_loss, there, color=colour, label=name if axes is panels[0][0] else None)
-        axes.axvspan(*WINDOW, color="#8882", linewidth=0)
+        axes.axvspan(*WINDOW, facecolor="#888", alpha=0.15, linewidth=0)
         axes.set(title=f"width {width}", xlabel="ln L")
         axes.invert_xaxis()
     panels[0][0].set_ylabel("test accuracy")
@@ -104,11 +105,12 @@ def landscape(found: Density, rows: pd.DataFrame) -> Figure:
     mesh = axes.pcolormesh(FINE, VALUES, shown, cmap="viridis", rasterized=True)
     figure.colorbar(mesh, label="S (nats)")
     axes.plot(LOGS, found.values, color="black", label="mean of each loss")
+    axes.plot(LOGS, found.likeliest, color="black", linestyle=":", label="likeliest")
     for (name, (way, start, _)), colour in list(zip(_WAYS.items(), plots.PALETTE, strict=False))[::4]:
         line = rows[(rows.way == way) & (rows.start == start)]
         axes.plot(line.log_loss, line.value, "o", color=colour, markersize=4, markeredgecolor="white", label=name)
     axes.set(xlim=(0.8, -3.5), ylim=(0.3, 1), xlabel="ln L", ylabel="test accuracy")
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

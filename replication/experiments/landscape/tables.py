@@ -1,13 +1,17 @@
 """Rows of entropy landscapes as the chapter reads them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from replication.experiments.landscape import tasks
 from replication.experiments.landscape.bins import EDGES, of_trial
+from replication.experiments.landscape.config import EVEN, TEMPERING
 from replication.experiments.landscape.equilibrium import FINE, VALUES
-from replication.experiments.landscape.experiment import EVEN, LANDSCAPE, TEMPERING
+from replication.experiments.landscape.experiment import LANDSCAPE
+from replication.experiments.landscape.tasks import SPIRALS, TASKS
 from replication.landscape.histogram import joined
 from replication.sweep.store import Array, Store
 
@@ -43,6 +47,11 @@ class Density:
     values: Array
 
     @property
+    def likeliest(self) -> Array:
+        """The value at which S is greatest, by bin of ln L; NaN where nobody was."""
+        return np.where(np.isfinite(self.entropy), HEIGHTS[self.both.argmax(1)], np.nan)
+
+    @property
     def slope(self) -> Array:
         """dS/d ln L, from lines through seven bins; NaN at the ends."""
         found = np.full(len(self.entropy), np.nan)
@@ -68,3 +77,38 @@ def density(store: Store, **where: object) -> Density:
         shares = np.log(both / total[:, None] / np.diff(VALUES))
         values = both @ HEIGHTS / total
     return Density(entropy, np.where(both > 0, entropy[:, None] + shares, -np.inf), values)
+
+
+_SHOWN = 4  # states of a bin, of the eight that are kept
+
+
+def borders(store: Store, seed: int, width: int) -> dict[str, Any]:
+    """For the figure that moves: of some bins of ln L states in equilibrium, and what Adam from Glorot's start found.
+
+    The spirals of one seed; where both kept as many states.
+    """
+    problem = TASKS[SPIRALS](seed, 40)
+    layers = tasks.widths(problem, width, 3)
+    system = tasks.system(problem, layers)
+    assert system.value
+    trials = LANDSCAPE.default(LANDSCAPE.table(store), data=SPIRALS, width=width, depth=3, examples=40, seed=seed)
+    kept, means = {}, {}
+    for kind, way, start in (("equilibrium", TEMPERING, EVEN), ("trained", "Adam", "Glorot")):
+        (file,) = trials.file[(trials.way == way) & (trials.start == start)]
+        kept[kind] = store.artefacts(file, LANDSCAPE.name)
+        rows = down(store, data=SPIRALS, width=width, seed=seed, way=way, start=start)
+        means[kind] = rows.set_index("point").value
+    levels = []
+    for point in range(len(EDGES) - 2, -1, -1):
+        chosen = {kind: each["states"][each["points"] == point][:_SHOWN].astype(float) for kind, each in kept.items()}
+        if all(len(states) == _SHOWN for states in chosen.values()):
+            level: dict[str, Any] = {"from": EDGES[point + 1], "to": EDGES[point]}
+            for kind, states in chosen.items():
+                level[kind] = {
+                    "states": states.round(4).tolist(),
+                    "accuracies": [system.value(state, system.test) for state in states],
+                    "mean": float(means[kind][point]),
+                }
+            levels.append(level)
+    points = np.column_stack([problem.train[0].round(3), problem.train[1]]).tolist()
+    return {"widths": list(layers), "points": points, "levels": levels}

@@ -2,15 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from math import gcd
 
 import numpy as np
 import pandas as pd
 
 from replication.experiments.landscape.bins import EDGES, KEPT, Visits, listed, places
+from replication.experiments.landscape.config import WINDOW, LandscapeConfig
 from replication.landscape.optimisers import Problem, Snapshot, train
 from replication.sweep.store import Array
 
-_EVERY = 10  # epochs between two measurements
+_EVERY = 10  # epochs between two measurements, or fewer
 
 
 class _Path:
@@ -33,29 +35,39 @@ class _Path:
         better = (held[0] > self.best[0]) | ((held[0] == self.best[0]) & (held[1] > self.best[1]))
         self.best, self.stopped = np.where(better, held, self.best), np.where(better, value, self.stopped)
 
-    def table(self, lowest: float) -> pd.DataFrame:
+    def table(self) -> pd.DataFrame:
         """The bins; `stopped`: the mean test value where the validation value was best, of runs that came so low."""
-        low = self.visits.count[EDGES[:-1] < lowest].sum(0) > 0
+        low = self.visits.count[EDGES[:-1] < WINDOW[0]].sum(0) > 0
         return self.visits.of_owners().assign(stopped=self.stopped[low].mean() if low.any() else np.nan)
 
 
 def followed(
-    problems: Sequence[Problem], seeds: Sequence[int], layers: tuple[int, ...], way: str, start: str, runs: int,
-    blocks: int, epochs: int, batch: int, lowest: float, tick: Callable[[], object],
+    problems: Sequence[Problem], layers: tuple[int, ...], config: LandscapeConfig, seeds: Sequence[int],
+    tick: Callable[[], object],
 ) -> tuple[list[tuple[int, pd.DataFrame]], Mapping[str, Array]]:  # fmt: skip
     """For each problem and each block of epochs the bins of all epochs up to its end; and states of the first problem.
 
     Block 0 holds the start.
     """
-    tables = []
-    every = min(_EVERY, epochs)
-    paths = [_Path(runs) for _ in problems]
-    snapshots = train(problems, seeds, layers, way, start, runs, blocks * epochs, batch, every)
+    tables, every = [], gcd(_EVERY, config.sweeps)
+    paths = [_Path(config.count) for _ in problems]
+    snapshots = train(
+        problems,
+        seeds,
+        layers,
+        config.way,
+        config.start,
+        config.count,
+        config.horizon * config.sweeps,
+        config.moves,
+        every,
+    )
     for number, snapshot in enumerate(snapshots):
         for k, path in enumerate(paths):
             path.see(snapshot, k)
-        if number * every % epochs == 0:
-            tables += [(k, path.table(lowest).assign(epoch=number * every // epochs)) for k, path in enumerate(paths)]
-            if number:
+        block, rest = divmod(number * every, config.sweeps)
+        if rest == 0:
+            tables += [(k, path.table().assign(epoch=block)) for k, path in enumerate(paths)]
+            if block:
                 tick()
     return tables, listed(paths[0].states)
