@@ -312,7 +312,8 @@ def landscapes() -> pd.DataFrame:
         known[name] = last
     rows = []
     for key, group in trials.groupby(about):
-        ways = {(t.way, t.start): (known[t.trial], t._asdict()["count"]) for t in group.itertuples()}
+        longest = group.sort_values("horizon").itertuples()
+        ways = {(t.way, t.start): (known[t.trial], t._asdict()["count"]) for t in longest}
         if ("tempering", "even") not in ways:
             continue
         row = {
@@ -439,7 +440,7 @@ def memory(value: str, curvatures: list[float], task: str = "capacity", **more) 
 def landscape(value: str, **more) -> Reading:
     where = {"depth": 3, "examples": 40, "way": "tempering", "start": "even"}
     kind = more.pop("kind", "level")
-    return Reading("landscape", value, "spirals", ["21"], ["width"], [700.0], where, kind=kind, **more)
+    return Reading("landscape", value, "spirals", ["21", "22"], ["width"], [700.0], where, kind=kind, **more)
 
 
 COLD = {"temperature": [0.5, 0.0]}

@@ -492,6 +492,7 @@ def test_pages_without_live_cells_fetch_nothing_for_them(visit):
         ("limits", "kernel", 9),
         ("autoencoder", "coefficients", 1),
         ("curved-memory", "memory", 4),
+        ("entropy-landscape", "spiral", 2),
     ],
 )
 def test_figures_answer_to_the_keyboard(visit, path, kind, sliders):

@@ -35,23 +35,30 @@ _TRAINED: dict[str, Any] = {"coldest": 0.0, "count": 40, "horizon": 20, "sweeps"
 _QUICK: dict[str, Any] = {"width": 4, "depth": 2, "examples": 40}
 
 
-def _grid(data: str, seeds: int, net: Mapping[str, Any], coldest: float, count: int, more: bool = False) -> list[Plan]:
+def _grid(
+    data: str, seeds: int, net: Mapping[str, Any], coldest: float, count: int, runs: int, more: bool = False
+) -> list[Plan]:
     """Both starts of the sampler, and Adam from all starts; the other optimisers from Glorot's if `more`."""
     sampled = Plan.of(data, range(seeds), **net, **_SAMPLED, start=[EVEN, TRAINED], coldest=coldest, count=count)
-    adam = Plan.of(data, range(seeds), **net, **_TRAINED, way="Adam", start=list(optimisers.STARTS))
+    training = {**net, **_TRAINED, "count": runs}
+    adam = Plan.of(data, range(seeds), **training, way="Adam", start=list(optimisers.STARTS))
     others = [way for way in optimisers.WAYS if way != "Adam"]
-    return [sampled, adam, *([Plan.of(data, range(seeds), **net, **_TRAINED, way=others, start="Glorot")] * more)]
+    return [sampled, adam, *([Plan.of(data, range(seeds), **training, way=others, start="Glorot")] * more)]
 
 
 PROFILES = {
     "quick": [
-        Plan.of(SPIRALS, range(1), **_QUICK, **_SAMPLED | {"horizon": 4, "sweeps": 200}, start=[EVEN, TRAINED],
-                coldest=300.0, count=16),
+        Plan.of(SPIRALS, range(1), **_QUICK, **_SAMPLED | {"horizon": 2, "sweeps": 200}, start=[EVEN, TRAINED],
+                coldest=300.0, count=12),
         Plan.of(SPIRALS, range(1), **_QUICK, **_TRAINED | {"horizon": 4, "sweeps": 200}, way="Adam",
                 start=["Glorot", "box clamped"]),
     ],
     "laptop": [
-        *_grid(SPIRALS, 8, {"width": [6, 8, 12], "depth": 3, "examples": 40}, 700.0, 32, more=True),
+        *_grid(SPIRALS, 8, {"width": [6, 8, 12], "depth": 3, "examples": 40}, 700.0, 32, 40, more=True),
+    ],
+    "paper": [
+        *_grid(SPIRALS, 24, {"width": [6, 10, 15], "depth": 3, "examples": 40}, 1000.0, 44, 100, more=True),
+        *_grid(SPIRALS, 24, {"width": [6, 12], "depth": 2, "examples": 40}, 1500.0, 40, 100),
     ],
 }  # fmt: skip
 

@@ -47,12 +47,12 @@ def slopes(table: pd.DataFrame) -> Figure:
 # --- The experiment -----------------------------------------------------------------------------------------
 
 # What is drawn: its name, the way and the start; and the measure of what equilibrium is ahead by.
-_WAYS = {
+WAYS = {
     "Adam, Glorot's start": ("Adam", "Glorot", "over_adam_glorot"),
     "SGD, Glorot's start": ("SGD", "Glorot", "over_sgd_glorot"),
     "Adam, PyTorch's start": ("Adam", "PyTorch", "over_adam_pytorch"),
     "Adam, started in the box": ("Adam", "box", "over_adam_box"),
-    "Adam, held in the box": ("Adam", "box clamped", "over_adam_box_clamped"),
+    "Adam, started and held there": ("Adam", "box clamped", "over_adam_box_clamped"),
 }
 
 
@@ -66,7 +66,7 @@ def down(table: pd.DataFrame) -> Figure:
     for axes, width in zip(panels[0], widths, strict=True):
         rows = table[(table.width == width) & table.log_loss.between(-3, -0.4)]
         mean = rows.groupby(["way", "start", "log_loss"])[["value", "arrived"]].mean().reset_index()
-        ways = {"equilibrium": (TEMPERING, EVEN), **{name: key[:2] for name, key in _WAYS.items()}}
+        ways = {"equilibrium": (TEMPERING, EVEN), **{name: key[:2] for name, key in WAYS.items()}}
         for (name, (way, start)), colour in zip(ways.items(), ("black", *plots.PALETTE), strict=False):
             line = mean[(mean.way == way) & (mean.start == start)]
             there = line.value.where((line.arrived >= ARRIVED) | (way == TEMPERING))
@@ -84,7 +84,7 @@ def advantage(outcomes: pd.DataFrame) -> Figure:
     """What equilibrium is ahead of each baseline by, against the width, with 95% intervals over draws of the data."""
     figure, axes = plt.subplots(figsize=(7.2, 3.2))
     widths = sorted(outcomes.width.unique())
-    for k, ((name, (*_, measure)), colour) in enumerate(zip(_WAYS.items(), plots.PALETTE, strict=False)):
+    for k, ((name, (*_, measure)), colour) in enumerate(zip(WAYS.items(), plots.PALETTE, strict=False)):
         for place, width in enumerate(widths):
             values = outcomes[outcomes.width == width][measure].dropna().to_numpy()
             if len(values) > 1:
@@ -106,7 +106,7 @@ def landscape(found: Density, rows: pd.DataFrame) -> Figure:
     figure.colorbar(mesh, label="S (nats)")
     axes.plot(LOGS, found.values, color="black", label="mean of each loss")
     axes.plot(LOGS, found.likeliest, color="black", linestyle=":", label="likeliest")
-    for (name, (way, start, _)), colour in list(zip(_WAYS.items(), plots.PALETTE, strict=False))[::4]:
+    for (name, (way, start, _)), colour in list(zip(WAYS.items(), plots.PALETTE, strict=False))[::4]:
         line = rows[(rows.way == way) & (rows.start == start)]
         axes.plot(line.log_loss, line.value, "o", color=colour, markersize=4, markeredgecolor="white", label=name)
     axes.set(xlim=(0.8, -3.5), ylim=(0.3, 1), xlabel="ln L", ylabel="test accuracy")

@@ -32,6 +32,12 @@ def down(store: Store, **where: object) -> pd.DataFrame:
     return table.assign(log_loss=MIDDLES[table.point], arrived=table.visited / table.runs)
 
 
+def size(width: int, depth: int) -> int:
+    """Parameters of a network for spirals."""
+    problem = TASKS[SPIRALS](0, 2)
+    return tasks.system(problem, tasks.widths(problem, width, depth)).size
+
+
 @dataclass(frozen=True)
 class Density:
     """The entropy landscape that one run found, in nats.
