@@ -332,6 +332,7 @@ _FIELDS = {
     "layers": ("placement", "placements"),
     "network": ("network", "networks"),
     "curvature": ("curvature", "curvatures"),
+    "width": ("width", "widths"),
     "form": ("form of the loss", "forms of the loss"),
 }
 

@@ -124,7 +124,7 @@ def slope(found: Mapping[int, Density]) -> Figure:
     for axes in (left, right):
         axes.set(xlabel="ln L", xlim=(0.5, -3.5))
     left.set_ylabel("S (nats)")
-    right.set(ylabel="effective dimension, 2 dS/d ln L", ylim=(0, None))
+    right.set(ylabel="2 dS/d ln L", ylim=(0, None))
     figure.legend(loc="outside lower center", ncols=4)
     return figure
 
