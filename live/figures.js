@@ -296,6 +296,7 @@ function spiral(root, { widths, points, levels }) {
       context.stroke();
     }
   };
+  const minus = (value) => String(value).replace("-", "−");
   const percent = (value) => `${(100 * value).toFixed(0)} %`;
   const moved = () => {
     const level = levels[depth()];
@@ -305,11 +306,11 @@ function spiral(root, { widths, points, levels }) {
       note.textContent = `test accuracy ${percent(accuracies[k])}`;
     }
     says.textContent =
-      `ln L between ${level.from} and ${level.to}: networks in equilibrium are right on ${percent(level.equilibrium.mean)} of new points on average, ` +
-      `those that Adam brought there on ${percent(level.trained.mean)}.`.replaceAll("-", "−");
+      `ln L between ${minus(level.from)} and ${minus(level.to)}: networks in equilibrium are right on ${percent(level.equilibrium.mean)} of new points on average, ` +
+      `those that Adam brought there on ${percent(level.trained.mean)}.`;
   };
   const depth = slider(panel, "ln L", { min: 0, max: levels.length - 1, step: 1, value: Math.floor(levels.length / 2) },
-    (k) => String(levels[k].from).replace("-", "−"), () => moved());
+    (k) => minus(levels[k].from), () => moved());
   const which = slider(panel, "no.", { min: 0, max: Math.max(...levels.map((level) => level.equilibrium.states.length)) - 1, step: 1, value: 0 },
     (k) => String(k + 1), () => moved());
   const says = add(panel, "p", { role: "status" });

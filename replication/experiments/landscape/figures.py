@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from replication.experiments.landscape.config import EVEN, TEMPERING, WINDOW
 from replication.experiments.landscape.equilibrium import FINE, VALUES
 from replication.experiments.landscape.experiment import ARRIVED
-from replication.experiments.landscape.tables import LOGS, Density
+from replication.experiments.landscape.tables import HEIGHTS, LOGS, Density
 from replication.landscape.oracles import Found
 from replication.pages import plots
 from replication.statistics import effect
@@ -98,12 +98,17 @@ def advantage(outcomes: pd.DataFrame) -> Figure:
     return figure
 
 
+_LEVELS = range(-120, -19, 20)  # nats
+
+
 def landscape(found: Density, rows: pd.DataFrame) -> Figure:
-    """S of loss and value as a map, the mean value of each loss, and optimisers' means on it."""
+    """S of loss and value as a map with lines of equal S, the mean value of each loss, and optimisers' means on it."""
     figure, axes = plt.subplots(figsize=(7.2, 3.8))
     shown = np.ma.masked_invalid(found.both.T)
-    mesh = axes.pcolormesh(FINE, VALUES, shown, cmap="viridis", rasterized=True)
-    figure.colorbar(mesh, label="S (nats)")
+    axes.imshow(shown, extent=(FINE[0], FINE[-1], VALUES[0], VALUES[-1]), origin="lower", aspect="auto", cmap="viridis")
+    lines = axes.contour(LOGS, HEIGHTS, shown, levels=_LEVELS, colors="white", linewidths=0.7, linestyles="solid")
+    at = [int(np.argmin(np.abs(found.both.max(1) - level))) for level in _LEVELS]  # beside the line of means
+    axes.clabel(lines, fontsize=7, fmt="%d", inline_spacing=1, manual=[(LOGS[k], found.values[k] + 0.07) for k in at])
     axes.plot(LOGS, found.values, color="black", label="mean of each loss")
     axes.plot(LOGS, found.likeliest, color="black", linestyle=":", label="likeliest")
     for (name, (way, start, _)), colour in list(zip(WAYS.items(), plots.PALETTE, strict=False))[::4]:
