@@ -536,6 +536,16 @@ READINGS = {
     "landscape-gains": landscape("Adam, Glorot", pooled=("width",)),
     "landscape-factor": landscape("factor", best="greatest"),
     "landscape-prior": landscape("prior"),
+    "landscape-tabular": Reading(
+        "landscape",
+        "Adam, Glorot",
+        "diabetes",
+        ["23"],
+        ["width"],
+        [400.0],
+        {"depth": 1, "examples": 100, "way": "tempering", "start": "even"},
+        kind="level",
+    ),  # fmt: skip
     "cnn-all-increase": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-train-seeds": Reading("cnn", "train_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-all-layers": Reading("cnn", "test_accuracy", "cifar10", ["13"], by=["architecture"], where={"layers": "all"}),

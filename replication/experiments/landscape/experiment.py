@@ -17,7 +17,7 @@ from replication.experiments.experiment import Better, Experiment, Plan
 from replication.experiments.landscape import equilibrium, tasks, trained
 from replication.experiments.landscape.bins import EDGES, of_trial
 from replication.experiments.landscape.config import DEEP, EVEN, TEMPERING, TRAINED, WINDOW, LandscapeConfig
-from replication.experiments.landscape.tasks import SPIRALS, TASKS
+from replication.experiments.landscape.tasks import DIABETES, SPIRALS, TASKS
 from replication.landscape import optimisers
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Scope, Trial
@@ -55,6 +55,7 @@ PROFILES = {
     ],
     "laptop": [
         *_grid(SPIRALS, 8, {"width": [6, 8, 12], "depth": 3, "examples": 40}, 700.0, 32, 40, more=True),
+        *_grid(DIABETES, 8, {"width": 8, "depth": 1, "examples": 100}, 400.0, 24, 40, more=True),
     ],
     "paper": [
         *_grid(SPIRALS, 24, {"width": [6, 10, 15], "depth": 3, "examples": 40}, 1000.0, 44, 100, more=True),
