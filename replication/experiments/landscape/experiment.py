@@ -127,7 +127,6 @@ def outcomes(store: Store) -> pd.DataFrame:
     - `together`: what eight states decide together, less the mean of single ones, in the window.
     """
     table, curves = LANDSCAPE.table(store), store.curves(LANDSCAPE.name)
-    curves = curves.astype(dict.fromkeys(curves.select_dtypes("float32"), float))
     curves = curves[curves.trial.isin(table.trial)]  # without the shorter of two runs
     ways = table.set_index("trial").way
     found = {name: _summary(curve, ways[name] == TEMPERING) for name, curve in curves.groupby("trial")}

@@ -56,7 +56,7 @@ WAYS = {
 }
 
 
-def down(table: pd.DataFrame) -> Figure:
+def down(table: pd.DataFrame, value: str = "test accuracy") -> Figure:
     """The value against ln L, a panel for each width: equilibrium in black, optimisers in colours.
 
     Means over draws of the data, where three runs in four have arrived; dotted below.
@@ -75,7 +75,7 @@ def down(table: pd.DataFrame) -> Figure:
         axes.axvspan(*WINDOW, facecolor="#888", alpha=0.15, linewidth=0)
         axes.set(title=f"width {width}", xlabel="ln L")
         axes.invert_xaxis()
-    panels[0][0].set_ylabel("test accuracy")
+    panels[0][0].set_ylabel(value)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
