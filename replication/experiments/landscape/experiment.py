@@ -199,7 +199,7 @@ def _in_window(equilibrium: pd.Series, beside: _Beside) -> dict[str, float]:
             other = beside[key][1].value
             compared[name] = (equilibrium - other)[window].mean(skipna=False)
             wrong = np.log(1 - other) - np.log(1 - equilibrium)
-            compared[name.replace("over", "errors")] = wrong[window].mean(skipna=False)
+            compared[_named(*key, "errors")] = wrong[window].mean(skipna=False)
     if _arrived(beside, _GLOROT):
         compared["ratio_adam_glorot"] = equilibrium[window].mean() / beside[_GLOROT][1].said["value"]
     return compared
@@ -229,7 +229,7 @@ def _agree(mine: _Summary, other: _Summary, window: tuple[float, float]) -> bool
 
 
 _MEASURES: dict[str, Better] = {
-    **dict.fromkeys((*OVER, *_DEEP, *(name.replace("over", "errors") for name in OVER)), "higher"),
+    **dict.fromkeys((*OVER, *_DEEP, *(_named(*key, "errors") for key in OVER.values())), "higher"),
     **dict.fromkeys(("ratio_adam_glorot", "prior", "over_stopped"), "higher"), "worst": "lower", "arrived": "higher",
     "value": "higher", "spread": "lower", "together": "higher", "swapped": "higher", "trips": "higher",
     "starts": "lower", "equilibrated": "higher", "stopped": "higher", "diverged": "lower",

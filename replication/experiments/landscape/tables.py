@@ -21,7 +21,8 @@ MIDDLES = (EDGES[:-1] + EDGES[1:]) / 2
 def down(store: Store, **where: object) -> pd.DataFrame:
     """A of each trial that has these values and each bin of ln L, with the share of its runs that came so low."""
     trials = LANDSCAPE.default(LANDSCAPE.table(store), **where)
-    curves = dict(iter(store.curves(LANDSCAPE.name).groupby("trial")))
+    curves = store.curves(LANDSCAPE.name)
+    curves = dict(iter(curves[curves.trial.isin(trials.trial)].groupby("trial")))
     frames = [
         of_trial(curves[row.trial], row.way == TEMPERING)[["value", "visited"]]
         .assign(seed=row.seed, width=row.width, examples=row.examples, way=row.way, start=row.start, runs=row.count)
@@ -98,12 +99,12 @@ def borders(store: Store, seed: int, width: int) -> dict[str, Any]:
     system = tasks.system(problem, layers)
     assert system.value
     trials = LANDSCAPE.default(LANDSCAPE.table(store), data=SPIRALS, width=width, depth=3, examples=40, seed=seed)
+    curves = store.curves(LANDSCAPE.name)
     kept, means = {}, {}
     for kind, way, start in (("equilibrium", TEMPERING, EVEN), ("trained", "Adam", "Glorot")):
-        (file,) = trials.file[(trials.way == way) & (trials.start == start)]
-        kept[kind] = store.artefacts(file, LANDSCAPE.name)
-        rows = down(store, data=SPIRALS, width=width, seed=seed, way=way, start=start)
-        means[kind] = rows.set_index("point").value
+        (row,) = trials[(trials.way == way) & (trials.start == start)].itertuples()
+        kept[kind] = store.artefacts(row.file, LANDSCAPE.name)
+        means[kind] = of_trial(curves[curves.trial == row.trial], way == TEMPERING).value
     levels = []
     for point in range(len(EDGES) - 2, -1, -1):
         chosen = {kind: each["states"][each["points"] == point][:_SHOWN].astype(float) for kind, each in kept.items()}
