@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 
 from replication import published
 from replication.data.dataset import folder
 from replication.experiments.landscape import experiment, tasks
-from replication.experiments.landscape.bins import EDGES, Visits, places
-from replication.experiments.landscape.config import DEEP, EVEN, TEMPERING, TRAINED, WINDOW
+from replication.experiments.landscape.bins import EDGES, Visits, of_trial, places
+from replication.experiments.landscape.config import EVEN, TEMPERING, TRAINED
 from replication.experiments.landscape.experiment import LANDSCAPE
 from replication.landscape import networks, optimisers
 from replication.sweep.run import run as sweep
@@ -92,7 +93,7 @@ def test_an_unknown_start_is_named_with_those_there_are():
 
 @pytest.mark.parametrize("name", [tasks.SPIRALS, tasks.DIABETES, tasks.LETTERS])
 def test_a_task_is_drawn_by_its_seed_and_its_parts_share_no_point(name):
-    first, again, other = (tasks.TASKS[name](seed, 40) for seed in (3, 3, 4))
+    first, again, other = (tasks.TASKS[name].draw(seed, 40) for seed in (3, 3, 4))
     assert (first.train[0] == again.train[0]).all() and (first.train[0] != other.train[0]).any()
     assert len(first.train[1]) == len(first.validation[1]) == 40 and len(first.test[1]) > 300
     widths = tasks.widths(first, 5, 2)
@@ -128,6 +129,19 @@ def test_bins_count_visits_or_owners():
     assert once.square[low] == pytest.approx((0.09 + 0.81) / 2)
     assert once["count"][high] == 1 and once.visited[high] == 2  # both have come lower
     assert np.isnan(once.value[0]) and (seen + seen).of_owners().value.equals(seen.of_owners().value)
+
+
+@pytest.mark.parametrize("repeats", [1, 10])
+def test_a_state_that_comes_again_is_no_other_state(repeats):
+    """Draws without memory are as many as they are; of draws that each stand ten times there are a tenth."""
+    random, draws, blocks = np.random.default_rng(repeats), 50, 400
+    values = np.repeat(random.random((blocks, draws)), repeats, axis=1)
+    counts = {"count": draws * repeats, "point": 7, "visited": 1}
+    rows = pd.DataFrame({"epoch": range(1, blocks + 1), "value": values.mean(1), "square": (values**2).mean(1)})
+    warming = pd.DataFrame([{"epoch": 0, "value": 9.0, "square": 81.0}])
+    found = of_trial(pd.concat([warming, rows]).assign(**counts), sampler=True)
+    assert found.effective[7] == pytest.approx(blocks * draws, rel=0.2)
+    assert found.value[7] == pytest.approx(values.mean())
 
 
 # --- Records ------------------------------------------------------------------------------------------
@@ -214,17 +228,23 @@ def test_a_draw_without_its_measure_is_missing_and_not_left_out():
 _NET = {"width": 6, "depth": 3, "examples": 40, "horizon": 2, "sweeps": 5000}
 
 
-def made(store: Store, seed: int, way: str, start: str, value: float, visited: float = 20.0, **said: float) -> None:
-    """A record in which every bin has one value."""
+def made(
+    store: Store, seed: int, way: str, start: str, value: ArrayLike, visited: float = 20.0, data: str = tasks.SPIRALS,
+    **said: float,
+) -> None:  # fmt: skip
+    """A record in which every bin has its value in all blocks."""
     sampler = way == TEMPERING
     config = {**_NET, "way": way, "start": start, "coldest": 1000.0 * sampler, "count": 20, "moves": 2}
-    plan = experiment.Plan.of(tasks.SPIRALS, [seed], **config)
+    plan = experiment.Plan.of(data, [seed], **config)
     trial = LANDSCAPE.trials(plan)[0]
-    said = ({"swapped": 0.5, "trips": 9.0, "together": value + 0.02} if sampler else {"stopped": value}) | said
+    value = np.broadcast_to(value, len(EDGES) - 1)
+    own: dict[str, ArrayLike] = (
+        {"swapped": 0.5, "trips": 9.0, "together": value + 0.02} if sampler else {"stopped": 0.0}
+    )
     bins = np.arange(len(EDGES) - 1)
     frames = [
         pd.DataFrame({"trial": trial.id, "epoch": epoch, "point": bins, "count": 10.0, "value": value,
-                      "square": value**2 + 0.01, "visited": visited, **said})
+                      "square": value**2 + 0.01, "visited": visited, **own, **said})
         for epoch in range(3)
     ]  # fmt: skip
     provenance = dict.fromkeys(("library", "source", "python", "torch", "device", "started"), "x")
@@ -268,7 +288,19 @@ def test_a_run_that_has_not_equilibrated_decides_nothing(tmp_path, fault):
     assert found.equilibrated == 0 and np.isnan(found.over_adam_glorot)
 
 
-def test_the_windows_are_whole_bins():
-    for window in (WINDOW, DEEP):
+@pytest.mark.parametrize("task", tasks.TASKS.values(), ids=tasks.TASKS)
+def test_windows_are_whole_bins_one_below_the_other(task):
+    for window in (task.window, task.deep):
         bins = experiment._within(window)
         assert EDGES[bins[0]] == window[0] and EDGES[bins[-1] + 1] == window[1]
+    assert task.deep[1] == task.window[0]
+
+
+def test_each_task_is_compared_in_its_own_window(tmp_path):
+    """What stands in the windows of the others is not seen."""
+    store = Store(tmp_path)
+    low, high = tasks.TASKS[tasks.LETTERS].window
+    inside = (EDGES[:-1] >= low) & (EDGES[1:] <= high)
+    for way, start, value in ((TEMPERING, EVEN, 0.8), (TEMPERING, TRAINED, 0.8), ("Adam", "Glorot", 0.7)):
+        made(store, 0, way, start, np.where(inside, value, 0.1), data=tasks.LETTERS)
+    assert outcome(store).over_adam_glorot == pytest.approx(0.1) and outcome(store).value == pytest.approx(0.8)

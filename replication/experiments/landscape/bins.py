@@ -72,14 +72,30 @@ class Visits:
 
 
 def of_trial(curve: pd.DataFrame, sampler: bool) -> pd.DataFrame:
-    """The means of each bin: of a sampler over all blocks but the warming, of an optimiser in its last one."""
+    """The means of each bin: of a sampler over all blocks but the warming, of an optimiser in its last one.
+
+    Of a sampler also `effective`, how many independent states would give the mean value of the bin as exactly.
+    """
     last = curve[curve.epoch == curve.epoch.max()].set_index("point")
     if not sampler:
         return last
     blocks = curve[curve.epoch > 0]
     sums = blocks[["value", "square"]].fillna(0).mul(blocks["count"], axis=0).groupby(blocks.point).sum()
     count = blocks["count"].groupby(blocks.point).sum()
-    return last.assign(**sums.div(count.where(count > 0), axis=0), count=count)
+    means = sums.div(count.where(count > 0), axis=0)
+    return last.assign(**means, count=count, effective=_effective(blocks, means, count))
+
+
+def _effective(blocks: pd.DataFrame, means: pd.DataFrame, count: pd.Series) -> pd.Series:
+    """The variance between states over that of their mean, which is read from how the means of blocks differ.
+
+    Source: Flegal and Jones, Annals of Statistics 38 (2010).
+    """
+    seen = blocks[blocks["count"] > 0]
+    apart = (seen["count"] * (seen.value - seen.point.map(means.value))) ** 2
+    number = seen.groupby("point").size()
+    error = apart.groupby(seen.point).sum() / count**2 * number / (number - 1).where(number > 1)
+    return (means.square - means.value**2) / error.where(error > 0)
 
 
 def _table(count: Array, value: Array, square: Array, visited: Array) -> pd.DataFrame:

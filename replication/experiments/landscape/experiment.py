@@ -4,7 +4,7 @@ A trial is one draw of the data, one network, and one way: replica exchange (`wa
 trials of a seed share the data. Curves have a row for each block of sweeps or epochs and each bin of ln L (`point`).
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,8 +16,8 @@ from replication.data.registry import load, names
 from replication.experiments.experiment import Better, Experiment, Plan
 from replication.experiments.landscape import equilibrium, tasks, trained
 from replication.experiments.landscape.bins import EDGES, of_trial
-from replication.experiments.landscape.config import DEEP, EVEN, TEMPERING, TRAINED, WINDOW, LandscapeConfig
-from replication.experiments.landscape.tasks import DIABETES, SPIRALS, TASKS
+from replication.experiments.landscape.config import EVEN, TEMPERING, TRAINED, LandscapeConfig
+from replication.experiments.landscape.tasks import DIABETES, DIGITS, LETTERS, SPIRALS, TASKS, Task
 from replication.landscape import optimisers
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Scope, Trial
@@ -31,20 +31,30 @@ SWAPPED, TRIPS, AGREED, WORST = 0.2, 5, 0.01, 0.02
 # --- What is run ----------------------------------------------------------------------------------------
 
 _SAMPLED: dict[str, Any] = {"way": TEMPERING, "horizon": 20, "sweeps": 1000, "moves": 2}
-_TRAINED: dict[str, Any] = {"coldest": 0.0, "count": 40, "horizon": 20, "sweeps": 250, "moves": 32}
+_TRAINED: dict[str, Any] = {"coldest": 0.0, "count": 40, "horizon": 20, "moves": 32}
 _QUICK: dict[str, Any] = {"width": 4, "depth": 2, "examples": 40}
+_FLAT: dict[str, Any] = {"width": 8, "depth": 1, "examples": 100}
+
+
+_OTHERS = [way for way in optimisers.WAYS if way != "Adam"]
 
 
 def _grid(
-    data: str, seeds: int, net: Mapping[str, Any], coldest: float, count: int, runs: int, more: bool = False
-) -> list[Plan]:
-    """Both starts of the sampler, and Adam from all starts; the other optimisers from Glorot's if `more`."""
-    sampled = Plan.of(data, range(seeds), **net, **_SAMPLED, start=[EVEN, TRAINED], coldest=coldest, count=count)
-    training = {**net, **_TRAINED, "count": runs}
-    adam = Plan.of(data, range(seeds), **training, way="Adam", start=list(optimisers.STARTS))
-    others = [way for way in optimisers.WAYS if way != "Adam"]
-    return [sampled, adam, *([Plan.of(data, range(seeds), **training, way=others, start="Glorot")] * more)]
+    data: str, seeds: Iterable[int], net: Mapping[str, Any], coldest: float, count: int, sweeps: int = 1000,
+    runs: int = 40, epochs: int = 5000, starts: Iterable[str] = optimisers.STARTS, others: Iterable[str] = (),
+) -> list[Plan]:  # fmt: skip
+    """Both starts of the sampler, Adam from some starts, other optimisers from Glorot's."""
+    ladder = {**_SAMPLED, "sweeps": sweeps, "coldest": coldest, "count": count}
+    training = {**_TRAINED, "sweeps": epochs // _TRAINED["horizon"], "count": runs}
+    return [
+        Plan.of(data, seeds, **net, **ladder, start=[EVEN, TRAINED]),
+        Plan.of(data, seeds, **net, **training, way="Adam", start=list(starts)),
+        *([Plan.of(data, seeds, **net, **training, way=list(others), start="Glorot")] if others else []),
+    ]
 
+
+# Examples and epochs, so that each network takes 10,000 steps.
+_SIZES = ((40, 5000), (80, 3340), (160, 2000))
 
 PROFILES = {
     "quick": [
@@ -54,12 +64,18 @@ PROFILES = {
                 start=["Glorot", "box clamped"]),
     ],
     "laptop": [
-        *_grid(SPIRALS, 8, {"width": [6, 8, 12], "depth": 3, "examples": 40}, 700.0, 32, 40, more=True),
-        *_grid(DIABETES, 8, {"width": 8, "depth": 1, "examples": 100}, 400.0, 24, 40, more=True),
+        *_grid(SPIRALS, range(8), {"width": [6, 8, 12], "depth": 3, "examples": 40}, 700.0, 32, others=_OTHERS),
+        *_grid(DIABETES, range(8), _FLAT, 400.0, 24, others=_OTHERS),
+        *_grid(DIGITS, range(5), _FLAT, 300.0, 26, epochs=2000, others=_OTHERS),
+        *_grid(LETTERS, range(5), _FLAT, 320.0, 26, sweeps=600, epochs=2000, others=_OTHERS),
+        *(part for examples, epochs in _SIZES
+          for part in _grid(SPIRALS, range(8, 16), {"width": 6, "depth": 3, "examples": examples}, 300.0, 24,
+                            epochs=epochs, starts=["Glorot", "box clamped"], others=["SGD"])),
     ],
     "paper": [
-        *_grid(SPIRALS, 24, {"width": [6, 10, 15], "depth": 3, "examples": 40}, 1000.0, 44, 100, more=True),
-        *_grid(SPIRALS, 24, {"width": [6, 12], "depth": 2, "examples": 40}, 1500.0, 40, 100),
+        *_grid(SPIRALS, range(24), {"width": [6, 10, 15], "depth": 3, "examples": 40}, 1000.0, 44, runs=100,
+               others=_OTHERS),
+        *_grid(SPIRALS, range(24), {"width": [6, 12], "depth": 2, "examples": 40}, 1500.0, 40, runs=100),
     ],
 }  # fmt: skip
 
@@ -84,12 +100,13 @@ def stack_by(trial: Trial[LandscapeConfig], device: str = "cpu") -> Hashable:
 def train_stack(stack: list[Trial[LandscapeConfig]], device: str, tick: Callable[[], object]) -> StackResult:
     """Sampled or trained; the processor does it."""
     config, seeds = stack[0].config, [trial.seed for trial in stack]
-    problems = [TASKS[stack[0].data](seed, config.examples) for seed in seeds]
+    task = TASKS[stack[0].data]
+    problems = [task.draw(seed, config.examples) for seed in seeds]
     layers = tasks.widths(problems[0], config.width, config.depth)
     if config.way == TEMPERING:
         curves, artefacts = equilibrium.sampled(problems[0], layers, config, seeds[0], tick)
         return StackResult(curves.assign(trial=stack[0].id), artefacts)
-    blocks, artefacts = trained.followed(problems, layers, config, seeds, tick)
+    blocks, artefacts = trained.followed(problems, layers, config, seeds, task.window[0], tick)
     curves = pd.concat([table.assign(trial=stack[k].id) for k, table in blocks], ignore_index=True)
     curves = curves.dropna(axis=1, how="all")
     return StackResult(curves.sort_values(["trial", "epoch", "point"], ignore_index=True), artefacts)
@@ -114,6 +131,7 @@ def outcomes(store: Store) -> pd.DataFrame:
     optimiser. In equilibrium A is the mean of both starts.
 
     - `value`, `spread`: A, and the standard deviation between visits or runs, mean over the bins of the window;
+    - `effective`: independent states that would give the sampler's A as exactly, in the bin that has fewest;
     - `swapped`, `trips`: the least share of swaps between neighbours, round trips; `starts`, `worst`: A of the other
       start less its own, its mean and its largest size in the window; `equilibrated`: all four are as they should be;
     - `over_…`: equilibrium less an optimiser from a start, mean over the bins of the window; absent where a run has not
@@ -128,16 +146,19 @@ def outcomes(store: Store) -> pd.DataFrame:
     """
     table, curves = LANDSCAPE.table(store), store.curves(LANDSCAPE.name)
     curves = curves[curves.trial.isin(table.trial)]  # without the shorter of two runs
-    ways = table.set_index("trial").way
-    found = {name: _summary(curve, ways[name] == TEMPERING) for name, curve in curves.groupby("trial")}
+    of = table.set_index("trial")
+    found = {
+        name: _summary(curve, of.way[name] == TEMPERING, TASKS[of.data[name]])
+        for name, curve in curves.groupby("trial")
+    }
     rows = []
     for key, group in table.groupby(["data", "protocol", "seed", "width", "depth", "examples"]):
         if group.duplicated(["way", "start"]).any():
             raise ValueError(f"landscape has several records of one way for {key}")
-        beside = {(row.way, row.start): (row, found[row.trial]) for row in group.itertuples()}
+        beside, task = {(row.way, row.start): (row, found[row.trial]) for row in group.itertuples()}, TASKS[key[0]]
         for row in group.itertuples():
-            compared = _compared(beside) if (row.way, row.start) == (TEMPERING, EVEN) else {}
-            arrived = found[row.trial].visited[_within(WINDOW)[0]] / row.count
+            compared = _compared(beside, task) if (row.way, row.start) == (TEMPERING, EVEN) else {}
+            arrived = found[row.trial].visited[_within(task.window)[0]] / row.count
             said = {"arrived": arrived if row.way != TEMPERING else np.nan, **found[row.trial].said}
             rows.append({"trial": row.trial, "diverged": False, **said, **compared})
     # What no record has yet is a column, too.
@@ -161,52 +182,54 @@ def _within(window: tuple[float, float]) -> list[int]:
     return [k for k, (low, high) in enumerate(pairwise(EDGES)) if window[0] <= low and high <= window[1]]
 
 
-def _summary(curve: pd.DataFrame, sampler: bool) -> _Summary:
+def _summary(curve: pd.DataFrame, sampler: bool, task: Task) -> _Summary:
     means = of_trial(curve, sampler)
-    window = _within(WINDOW)
+    window = _within(task.window)
     spread = np.sqrt((means.square - means.value**2).clip(lower=0))
     said = {"value": means.value[window].mean(skipna=False), "spread": spread[window].mean(skipna=False)}
     said |= {name: means[name].iloc[0] for name in ("swapped", "trips", "stopped") if name in means}
+    if "effective" in means:
+        said["effective"] = means.effective[window].min(skipna=False)
     if "together" in means:
         said["together"] = (means.together - means.value)[window].mean(skipna=False)
     return _Summary(means.value, means.visited, said)
 
 
-def _compared(beside: _Beside) -> dict[str, Any]:
+def _compared(beside: _Beside, task: Task) -> dict[str, Any]:
     found = {key: summary for key, (_, summary) in beside.items()}
     compared: dict[str, Any] = {"equilibrated": 0.0}
-    if _arrived(beside, _GLOROT) and _arrived(beside, _CLAMPED):
+    if _arrived(beside, _GLOROT, task) and _arrived(beside, _CLAMPED, task):
         compared["prior"] = found[_CLAMPED].said["value"] - found[_GLOROT].said["value"]
     mine, other = found[TEMPERING, EVEN], found.get((TEMPERING, TRAINED))
     if other is None:
         return compared
-    apart = (other.value - mine.value)[_within(WINDOW)]
+    apart = (other.value - mine.value)[_within(task.window)]
     compared |= {"starts": apart.mean(skipna=False), "worst": apart.abs().max()}
     if not all(each.said["swapped"] >= SWAPPED and each.said["trips"] >= TRIPS for each in (mine, other)):
         return compared
     equilibrium = (mine.value + other.value) / 2
-    if _agree(mine, other, WINDOW):
-        compared |= {"equilibrated": 1.0, **_in_window(equilibrium, beside)}
-    if _agree(mine, other, DEEP):
-        compared |= _in_the_deep(equilibrium, found)
+    if _agree(mine, other, task.window):
+        compared |= {"equilibrated": 1.0, **_in_window(equilibrium, beside, task)}
+    if _agree(mine, other, task.deep):
+        compared |= _in_the_deep(equilibrium, found, task)
     return compared
 
 
-def _in_window(equilibrium: pd.Series, beside: _Beside) -> dict[str, float]:
-    window, compared = _within(WINDOW), {}
+def _in_window(equilibrium: pd.Series, beside: _Beside, task: Task) -> dict[str, float]:
+    window, compared = _within(task.window), {}
     for name, key in OVER.items():
-        if _arrived(beside, key):
+        if _arrived(beside, key, task):
             other = beside[key][1].value
             compared[name] = (equilibrium - other)[window].mean(skipna=False)
             wrong = np.log(1 - other) - np.log(1 - equilibrium)
             compared[_named(*key, "errors")] = wrong[window].mean(skipna=False)
-    if _arrived(beside, _GLOROT):
+    if _arrived(beside, _GLOROT, task):
         compared["ratio_adam_glorot"] = equilibrium[window].mean() / beside[_GLOROT][1].said["value"]
     return compared
 
 
-def _in_the_deep(equilibrium: pd.Series, found: Mapping[tuple[str, str], _Summary]) -> dict[str, float]:
-    window, compared = _within(DEEP), {}
+def _in_the_deep(equilibrium: pd.Series, found: Mapping[tuple[str, str], _Summary], task: Task) -> dict[str, float]:
+    window, compared = _within(task.deep), {}
     for name, key in _DEEP.items():
         if key in found and (found[key].visited[window] >= FEWEST).all():
             compared[name] = (equilibrium - found[key].value)[window].mean(skipna=False)
@@ -215,11 +238,11 @@ def _in_the_deep(equilibrium: pd.Series, found: Mapping[tuple[str, str], _Summar
     return compared
 
 
-def _arrived(beside: _Beside, key: tuple[str, str]) -> bool:
+def _arrived(beside: _Beside, key: tuple[str, str], task: Task) -> bool:
     if key not in beside:
         return False
     row, summary = beside[key]
-    return bool((summary.visited[_within(WINDOW)] >= ARRIVED * row.count).all())
+    return bool((summary.visited[_within(task.window)] >= ARRIVED * row.count).all())
 
 
 def _agree(mine: _Summary, other: _Summary, window: tuple[float, float]) -> bool:
@@ -232,7 +255,7 @@ _MEASURES: dict[str, Better] = {
     **dict.fromkeys((*OVER, *_DEEP, *(_named(*key, "errors") for key in OVER.values())), "higher"),
     **dict.fromkeys(("ratio_adam_glorot", "prior", "over_stopped"), "higher"), "worst": "lower", "arrived": "higher",
     "value": "higher", "spread": "lower", "together": "higher", "swapped": "higher", "trips": "higher",
-    "starts": "lower", "equilibrated": "higher", "stopped": "higher", "diverged": "lower",
+    "effective": "higher", "starts": "lower", "equilibrated": "higher", "stopped": "higher", "diverged": "lower",
 }  # fmt: skip
 
 LANDSCAPE = Experiment(

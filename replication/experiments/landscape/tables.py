@@ -35,7 +35,7 @@ def down(store: Store, **where: object) -> pd.DataFrame:
 
 def size(width: int, depth: int) -> int:
     """Parameters of a network for spirals."""
-    problem = TASKS[SPIRALS](0, 2)
+    problem = TASKS[SPIRALS].draw(0, 2)
     return tasks.system(problem, tasks.widths(problem, width, depth)).size
 
 
@@ -94,7 +94,7 @@ def borders(store: Store, seed: int, width: int) -> dict[str, Any]:
 
     The spirals of one seed; where both kept as many states.
     """
-    problem = TASKS[SPIRALS](seed, 40)
+    problem = TASKS[SPIRALS].draw(seed, 40)
     layers = tasks.widths(problem, width, 3)
     system = tasks.system(problem, layers)
     assert system.value

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from replication.experiments.landscape.bins import EDGES, KEPT, Visits, listed, places
-from replication.experiments.landscape.config import WINDOW, LandscapeConfig
+from replication.experiments.landscape.config import LandscapeConfig
 from replication.landscape.optimisers import Problem, Snapshot, train
 from replication.sweep.store import Array
 
@@ -35,19 +35,19 @@ class _Path:
         better = (held[0] > self.best[0]) | ((held[0] == self.best[0]) & (held[1] > self.best[1]))
         self.best, self.stopped = np.where(better, held, self.best), np.where(better, value, self.stopped)
 
-    def table(self) -> pd.DataFrame:
+    def table(self, lowest: float) -> pd.DataFrame:
         """The bins; `stopped`: the mean test value where the validation value was best, of runs that came so low."""
-        low = self.visits.count[EDGES[:-1] < WINDOW[0]].sum(0) > 0
+        low = self.visits.count[EDGES[:-1] < lowest].sum(0) > 0
         return self.visits.of_owners().assign(stopped=self.stopped[low].mean() if low.any() else np.nan)
 
 
 def followed(
     problems: Sequence[Problem], layers: tuple[int, ...], config: LandscapeConfig, seeds: Sequence[int],
-    tick: Callable[[], object],
+    lowest: float, tick: Callable[[], object],
 ) -> tuple[list[tuple[int, pd.DataFrame]], Mapping[str, Array]]:  # fmt: skip
     """For each problem and each block of epochs the bins of all epochs up to its end; and states of the first problem.
 
-    Block 0 holds the start.
+    Early stopping is told of runs that went below `lowest` in ln L. Block 0 holds the start.
     """
     tables, every = [], gcd(_EVERY, config.sweeps)
     paths = [_Path(config.count) for _ in problems]
@@ -67,7 +67,7 @@ def followed(
             path.see(snapshot, k)
         block, rest = divmod(number * every, config.sweeps)
         if rest == 0:
-            tables += [(k, path.table().assign(epoch=block)) for k, path in enumerate(paths)]
+            tables += [(k, path.table(lowest).assign(epoch=block)) for k, path in enumerate(paths)]
             if block:
                 tick()
     return tables, listed(paths[0].states)
