@@ -290,7 +290,7 @@ def at_rest(mean: pd.DataFrame, curvature: float, beta: float) -> dict[str, floa
     return row
 
 
-READ = ("Adam, Glorot", "Adam, box clamped", "stopped", "factor", "prior")
+READ = ("Adam, Glorot", "Adam, box clamped", "errors of Adam, Glorot", "stopped", "factor", "prior")
 
 
 @lru_cache
@@ -301,7 +301,8 @@ def landscapes() -> pd.DataFrame:
     if trials.empty:
         return pd.DataFrame(columns=[*about, "coefficient", "way", "start", "horizon", "diverged", *READ])
     trials = trials[trials.scope != "quick"]
-    upper, lower = range(18, 20), range(14, 18)  # ln L from -1.5 to -1, and from -2.5 to -1.5
+    windows = {"speech": (range(26, 28), range(24, 26))}  # ln L from 0.5 to 1, and from 0 to 0.5
+    usual = range(18, 20), range(14, 18)  # from -1.5 to -1, and from -2.5 to -1.5
     known = {}
     for name, curve in curves[curves.trial.isin(trials.trial)].groupby("trial"):
         last = curve[curve.epoch == curve.epoch.max()].set_index("point")
@@ -323,7 +324,7 @@ def landscapes() -> pd.DataFrame:
             "way": "tempering",
             "start": "even",
         }
-        rows.append(dict(zip(about, key, strict=True)) | row | ahead(ways, upper, lower))
+        rows.append(dict(zip(about, key, strict=True)) | row | ahead(ways, *windows.get(key[0], usual)))
     table = pd.DataFrame(rows)
     return table.reindex(columns=list(dict.fromkeys([*table.columns, *READ])))
 
@@ -353,9 +354,11 @@ def ahead(ways: dict, upper: range, lower: range) -> dict[str, float]:
     high, deep = (float(np.mean([both[k] for k in bins])) for bins in (upper, lower))
     if alike(upper):
         row |= {f"{way}, {start}": high - mean((way, start), upper) for way, start in ways if came((way, start))}
+        wrong = {way: [np.log((1 - ways[way][0].value[k]) / (1 - both[k])) for k in upper] for way in ways if came(way)}
+        row |= {f"errors of {way}, {start}": float(np.mean(each)) for (way, start), each in wrong.items()}
         if came(glorot):
             row["factor"] = high / mean(glorot, upper)
-    if alike(lower):
+    if alike(lower) and glorot in ways:
         row["stopped"] = deep - float(ways[glorot][0].stopped.iloc[0])
     return row
 
@@ -441,6 +444,11 @@ def landscape(value: str, **more) -> Reading:
     where = {"depth": 3, "examples": 40, "way": "tempering", "start": "even"}
     kind = more.pop("kind", "level")
     return Reading("landscape", value, "spirals", ["21", "22"], ["width"], [700.0], where, kind=kind, **more)
+
+
+def flat(data: str, run: str, coldest: float) -> Reading:
+    where = {"depth": 1, "examples": 100, "way": "tempering", "start": "even"}
+    return Reading("landscape", "Adam, Glorot", data, [run], ["width"], [coldest], where, kind="level")
 
 
 COLD = {"temperature": [0.5, 0.0]}
@@ -536,15 +544,18 @@ READINGS = {
     "landscape-gains": landscape("Adam, Glorot", pooled=("width",)),
     "landscape-factor": landscape("factor", best="greatest"),
     "landscape-prior": landscape("prior"),
-    "landscape-tabular": Reading(
+    "landscape-tabular": flat("diabetes", "23", 400.0),
+    "landscape-images": flat("mnist", "25", 300.0),
+    "landscape-letters": flat("speech", "26", 320.0),
+    "landscape-volume": Reading(
         "landscape",
-        "Adam, Glorot",
-        "diabetes",
-        ["23"],
-        ["width"],
-        [400.0],
-        {"depth": 1, "examples": 100, "way": "tempering", "start": "even"},
-        kind="level",
+        "errors of Adam, Glorot",
+        "spirals",
+        ["24"],
+        ["examples"],
+        [300.0],
+        {"depth": 3, "width": 6, "way": "tempering", "start": "even"},
+        kind="trend",
     ),  # fmt: skip
     "cnn-all-increase": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-train-seeds": Reading("cnn", "train_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
@@ -911,11 +922,11 @@ def limits(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> 
 
 
 def trends(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> list[dict]:
-    """The slope per doubling of the width, seed by seed."""
+    """The slope per doubling of what the cells differ in, seed by seed."""
     seeds = set(next(iter(asked.values()))) if planned else None
-    each = {key[0]: at(rows, ["width"], key, seeds)[reading.value].astype(float) for key in asked}
+    each = {key[0]: at(rows, reading.by, key, seeds)[reading.value].astype(float) for key in asked}
     wide = pd.DataFrame(each).dropna().sort_index()
-    slopes = [stats.linregress([math.log2(width) for width in wide], row)[0] for row in wide.to_numpy()]
+    slopes = [stats.linregress([math.log2(place) for place in wide], row)[0] for row in wide.to_numpy()]
     effects = pd.DataFrame({"effect": slopes, "rounding": 0.0}, wide.index, dtype=float)
     ready = planned and len(effects) == len(seeds or ()) >= 5
     return [{"key": (), "effects": effects, "late": {"below": False, "above": False}, "ready": ready}]

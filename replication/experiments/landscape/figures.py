@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from replication.experiments.landscape.config import EVEN, TEMPERING, WINDOW
+from replication.experiments.landscape.config import EVEN, TEMPERING
 from replication.experiments.landscape.equilibrium import FINE, VALUES
 from replication.experiments.landscape.experiment import ARRIVED
 from replication.experiments.landscape.tables import HEIGHTS, LOGS, Density
+from replication.experiments.landscape.tasks import TASKS
 from replication.landscape.oracles import Found
 from replication.pages import plots
 from replication.statistics import effect
@@ -56,44 +57,60 @@ WAYS = {
 }
 
 
-def down(table: pd.DataFrame, value: str = "test accuracy") -> Figure:
-    """The value against ln L, a panel for each width: equilibrium in black, optimisers in colours.
+def down(panels: Mapping[str, pd.DataFrame], value: str = "test accuracy") -> Figure:
+    """The value against ln L in panels with a title each: equilibrium in black, optimisers in colours.
 
     Means over draws of the data, where three runs in four have arrived; dotted below.
     """
-    widths = sorted(table.width.unique())
-    figure, panels = plt.subplots(1, len(widths), figsize=(7.2, 3.0), sharey=True, squeeze=False)
-    for axes, width in zip(panels[0], widths, strict=True):
-        rows = table[(table.width == width) & table.log_loss.between(-3, -0.4)]
+    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.0), sharey=True, squeeze=False)
+    for panel, (title, table) in zip(axes[0], panels.items(), strict=True):
+        low, high = TASKS[table.data.iloc[0]].window
+        rows = table[table.log_loss.between(low - 1.5, high + 0.6)]
         mean = rows.groupby(["way", "start", "log_loss"])[["value", "arrived"]].mean().reset_index()
         ways = {"equilibrium": (TEMPERING, EVEN), **{name: key[:2] for name, key in WAYS.items()}}
         for (name, (way, start)), colour in zip(ways.items(), ("black", *plots.PALETTE), strict=False):
             line = mean[(mean.way == way) & (mean.start == start)]
             there = line.value.where((line.arrived >= ARRIVED) | (way == TEMPERING))
-            axes.plot(line.log_loss, line.value, color=colour, linewidth=1, linestyle=":")
-            axes.plot(line.log_loss, there, color=colour, label=name if axes is panels[0][0] else None)
-        axes.axvspan(*WINDOW, facecolor="#888", alpha=0.15, linewidth=0)
-        axes.set(title=f"width {width}", xlabel="ln L")
-        axes.invert_xaxis()
-    panels[0][0].set_ylabel(value)
+            panel.plot(line.log_loss, line.value, color=colour, linewidth=1, linestyle=":")
+            panel.plot(line.log_loss, there, color=colour, label=name if panel is axes[0][0] else None)
+        panel.axvspan(low, high, facecolor="#888", alpha=0.15, linewidth=0)
+        panel.set(title=title, xlabel="ln L")
+        panel.invert_xaxis()
+    axes[0][0].set_ylabel(value)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
 def advantage(outcomes: pd.DataFrame) -> Figure:
-    """What equilibrium is ahead of each baseline by, against the width, with 95% intervals over draws of the data."""
+    """What equilibrium is ahead of each baseline by, against the width."""
+    measures = {name: measure for name, (*_, measure) in WAYS.items()}
+    return _intervals(outcomes, "width", measures, "width of the hidden layers", "equilibrium ahead by")
+
+
+def volumes(outcomes: pd.DataFrame) -> Figure:
+    """ln of the errors of three baselines over those in equilibrium, against the number of points to train on."""
+    measures = {
+        name: "errors" + measure.removeprefix("over")
+        for name, (*_, measure) in WAYS.items()
+        if outcomes["errors" + measure.removeprefix("over")].notna().any()
+    }
+    return _intervals(outcomes, "examples", measures, "points to train on", "ln (errors / in equilibrium)")
+
+
+def _intervals(outcomes: pd.DataFrame, by: str, measures: Mapping[str, str], across: str, up: str) -> Figure:
+    """Means of each measure by a field, with intervals of 95% over draws of the data."""
     figure, axes = plt.subplots(figsize=(7.2, 3.2))
-    widths = sorted(outcomes.width.unique())
-    for k, ((name, (*_, measure)), colour) in enumerate(zip(WAYS.items(), plots.PALETTE, strict=False)):
-        for place, width in enumerate(widths):
-            values = outcomes[outcomes.width == width][measure].dropna().to_numpy()
-            if len(values) > 1:
-                found, x = effect(values), place + 0.13 * (k - 2)
+    values = sorted(outcomes[by].unique())
+    for k, ((name, measure), colour) in enumerate(zip(measures.items(), plots.PALETTE, strict=False)):
+        for place, value in enumerate(values):
+            known = outcomes[outcomes[by] == value][measure].dropna().to_numpy()
+            if len(known) > 1:
+                found, x = effect(known), place + 0.13 * (k - (len(measures) - 1) / 2)
                 axes.plot([x, x], [found.low, found.high], color=colour, linewidth=1.5)
                 axes.plot(x, found.mean, "o", color=colour, markersize=5, label=None if place else name)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(range(len(widths)), [str(width) for width in widths])
-    axes.set(xlabel="width of the hidden layers", ylabel="equilibrium ahead by")
+    axes.set_xticks(range(len(values)), [str(value) for value in values])
+    axes.set(xlabel=across, ylabel=up)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 

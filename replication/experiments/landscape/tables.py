@@ -15,6 +15,8 @@ from replication.experiments.landscape.tasks import SPIRALS, TASKS
 from replication.landscape.histogram import joined
 from replication.sweep.store import Array, Store
 
+# The draws of the points for which networks and ways are compared; those with more points are others.
+DRAWS = list(range(8))
 MIDDLES = (EDGES[:-1] + EDGES[1:]) / 2
 
 
@@ -25,7 +27,7 @@ def down(store: Store, **where: object) -> pd.DataFrame:
     curves = dict(iter(curves[curves.trial.isin(trials.trial)].groupby("trial")))
     frames = [
         of_trial(curves[row.trial], row.way == TEMPERING)[["value", "visited"]]
-        .assign(seed=row.seed, width=row.width, examples=row.examples, way=row.way, start=row.start, runs=row.count)
+        .assign(data=row.data, seed=row.seed, width=row.width, way=row.way, start=row.start, runs=row.count)
         .reset_index()
         for row in trials.itertuples()
     ]
