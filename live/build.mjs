@@ -14,7 +14,7 @@ await build({
   entryPoints: ["page.js", "editor.js"], outdir: out, bundle: true, format: "esm", minify: true, logLevel: "warning",
 });
 // Classic scripts, which run from file:// too.
-await build({ entryPoints: ["figures.js", "claims.js"], outdir: out, bundle: true, format: "iife", minify: true, logLevel: "warning" });
+await build({ entryPoints: ["figures.js", "trainer.js", "claims.js"], outdir: out, bundle: true, format: "iife", minify: true, logLevel: "warning" });
 
 const pyodide = await loadPyodide();
 pyodide.FS.mkdir("/host");

@@ -1,89 +1,11 @@
 // Figures that answer to the reader: plain SVG and range inputs, so that a keyboard moves them too.
+import { cloud } from "./cloud.js";
+import { columns } from "./columns.js";
+import { convolution } from "./convolution.js";
+import { BLUE, INK, ORANGE, add, board, chart, nats, readings, rounded, slider } from "./drawing.js";
 import { chances, circular, crossings, mahler, outputs, recalled, slopes } from "./measures.js";
-
-const SVG = "http://www.w3.org/2000/svg";
-
-function add(parent, tag, attributes = {}, text = "") {
-  const node = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.textContent = text;
-  return parent.appendChild(node);
-}
-
-/** A labelled range input; `shown(value)` is what stands beside it. Returns a function that reads its value. */
-function slider(parent, label, { min, max, step, value }, shown, moved) {
-  const line = add(parent, "label", { class: "explore-slider" });
-  add(line, "span", {}, label);
-  const input = add(line, "input", { type: "range", min, max, step, value });
-  const output = add(line, "output");
-  const renew = () => {
-    output.textContent = shown(+input.value);
-    input.setAttribute("aria-valuetext", output.textContent);
-  };
-  input.addEventListener("input", () => (renew(), moved()));
-  renew();
-  return () => +input.value;
-}
-
-/** Three digits; two and a power of ten where the number is large or small. */
-function rounded(x) {
-  if (x === 0 || (Math.abs(x) < 1e4 && Math.abs(x) >= 1e-3)) return String(+x.toPrecision(3));
-  const [digits, power] = x.toExponential(1).split("e");
-  const raised = [...power.replace("+", "")].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[+c])).join("");
-  return digits === "1.0" ? `10${raised}` : `${digits}·10${raised}`;
-}
-
-/** Axes of a line chart; returns a function that draws lines, points and bands over them anew. */
-function chart(parent, { title, x, y, width = 340, height = 240 }) {
-  const box = { left: 52, right: width - 10, top: 24, bottom: height - 40 };
-  const svg = add(parent, "svg:svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title, class: "explore-chart" });
-  const place = (axis, value, from, to) => {
-    const scale = axis.log ? Math.log10 : (v) => v;
-    return from + ((scale(value) - scale(axis.from)) / (scale(axis.to) - scale(axis.from))) * (to - from);
-  };
-  const at = (px, py) => [place(x, px, box.left, box.right), place(y, py, box.bottom, box.top)];
-  const ticks = (axis) => {
-    const [low, high] = axis.log ? [Math.log10(axis.from), Math.log10(axis.to)] : [axis.from, axis.to];
-    const step = axis.log ? Math.max(1, Math.ceil((high - low) / 5)) : niceStep((high - low) / 4);
-    const found = [];
-    for (let t = Math.ceil(low / step) * step; t <= high + 1e-9; t += step) found.push(axis.log ? 10 ** t : t);
-    return found;
-  };
-  add(svg, "svg:text", { x: width / 2, y: 14, "text-anchor": "middle" }, title);
-  add(svg, "svg:path", { d: `M${box.left},${box.top}V${box.bottom}H${box.right}`, class: "explore-axis" });
-  for (const t of ticks(x)) add(svg, "svg:text", { x: at(t, y.from)[0], y: box.bottom + 15, "text-anchor": "middle" }, rounded(t));
-  for (const t of ticks(y)) add(svg, "svg:text", { x: box.left - 5, y: at(x.from, t)[1] + 4, "text-anchor": "end" }, rounded(t));
-  add(svg, "svg:text", { x: (box.left + box.right) / 2, y: height - 6, "text-anchor": "middle" }, x.label);
-  const layer = add(svg, "svg:g");
-  return (items) => {
-    layer.replaceChildren();
-    for (const { line, point, band, colour, faint, label } of items) {
-      if (band) {
-        const [a, b] = band.map((v) => Math.min(Math.max(at(v, y.from)[0], box.left), box.right));
-        add(layer, "svg:rect", { x: a, y: box.top, width: b - a, height: box.bottom - box.top, class: "explore-band" });
-      }
-      if (line) {
-        const path = line.map(([px, py]) => at(px, py).map((v) => v.toFixed(1)).join(",")).join("L");
-        add(layer, "svg:path", { d: `M${path}`, stroke: colour, class: faint ? "explore-line faint" : "explore-line" });
-        if (label) {
-          const [px, py] = at(...line[label.at]);
-          add(layer, "svg:text", { x: px + label.dx, y: py + label.dy, fill: colour }, label.text);
-        }
-      }
-      if (point) {
-        const [px, py] = at(...point);
-        add(layer, "svg:circle", { cx: px, cy: py, r: 4.5, fill: colour });
-      }
-    }
-  };
-}
-
-function niceStep(rough) {
-  const power = 10 ** Math.floor(Math.log10(rough));
-  return [1, 2, 5, 10].find((k) => k * power >= rough) * power;
-}
-
-const BLUE = "var(--explore-blue)", ORANGE = "var(--explore-orange)", INK = "var(--pst-color-text-base)";
+import { price } from "./price.js";
+import { train } from "./train.js";
 
 /** ε against the slopes of both losses. */
 function losses(root) {
@@ -127,43 +49,22 @@ const KERNELS = {
 
 /** A 3 x 3 kernel, and three readings of what it does to entropy. */
 function kernel(root) {
-  const board = add(root, "div", { class: "explore-board" });
-  const taps = [0, 1, 2].map((k) => [0, 1, 2].map((m) => {
-    const cell = add(board, "label");
-    add(cell, "span", {}, `c${"₁₂₃"[k]}${"₁₂₃"[m]}`);
-    const input = add(cell, "input", { type: "range", min: -1, max: 1, step: 0.05, value: KERNELS.blur[k][m] });
-    const output = add(cell, "output");
-    input.addEventListener("input", () => moved());
-    return { cell, input, output };
-  }));
+  const taps = board(root, KERNELS.blur, (k, m) => `c${"₁₂₃"[k]}${"₁₂₃"[m]}`, { min: -1, max: 1, step: 0.05 }, () => moved());
   const side = add(root, "div", { class: "explore-side" });
   const bar = add(side, "div", { class: "explore-buttons" });
   for (const [name, values] of Object.entries(KERNELS))
-    add(bar, "button", { type: "button" }, name).addEventListener("click", () => {
-      taps.forEach((line, k) => line.forEach(({ input }, m) => (input.value = values[k][m])));
-      moved();
-    });
-  const readings = add(add(side, "table"), "tbody");
+    add(bar, "button", { type: "button" }, name).addEventListener("click", () => (taps.set(values), moved()));
+  const fill = readings(side);
   const says = add(side, "p", { role: "status" });
   const moved = () => {
-    const values = taps.map((line) => line.map(({ input }) => +input.value));
-    taps.forEach((line, k) => line.forEach(({ cell, output }, m) => {
-      output.textContent = values[k][m].toFixed(2);
-      cell.style.setProperty("--size", Math.abs(values[k][m]));
-      cell.classList.toggle("negative", values[k][m] < 0);
-    }));
+    const values = taps.read();
     const found = [
       ["log|c₁₁|, the paper's", Math.log(Math.abs(values[0][0]))],
       ["circular, 8 x 8, per pixel", circular(values, 8)],
       ["circular, 32 x 32, per pixel", circular(values, 32)],
       ["Mahler measure (logarithm)", mahler(values)],
     ];
-    readings.replaceChildren();
-    for (const [name, value] of found) {
-      const row = add(readings, "tr");
-      add(row, "th", { scope: "row" }, name);
-      add(row, "td", {}, value < -30 ? "−∞" : value.toFixed(3).replace("-0.000", "0.000").replace("-", "−"));
-    }
+    fill(found.map(([name, value]) => [name, nats(value < -30 ? -Infinity : value)]));
     const gap = found[0][1] - found[3][1];
     says.textContent = !Number.isFinite(found[3][1]) ? "A kernel of zeros destroys everything."
       : Math.abs(gap) < 0.005 ? "Here the first tap tells the change of entropy."
@@ -317,7 +218,7 @@ function spiral(root, { widths, points, levels }) {
   moved();
 }
 
-const KINDS = { losses, kernel, coefficients, memory, spiral };
+const KINDS = { cloud, columns, convolution, losses, kernel, coefficients, train, price, memory, spiral };
 for (const root of document.querySelectorAll("div.explore")) {
   const data = root.querySelector("script")?.textContent;
   root.querySelector(".explore-note").remove();

@@ -4,6 +4,7 @@ import functools
 import gzip
 import html
 import http.server
+import math
 import os
 import re
 import shutil
@@ -490,7 +491,12 @@ def test_pages_without_live_cells_fetch_nothing_for_them(visit):
     [
         ("losses", "losses", 2),
         ("limits", "kernel", 9),
+        ("entropy", "cloud", 4),
+        ("dense", "columns", 16),
+        ("corollary-6", "convolution", 10),
+        ("classifiers", "price", 3),
         ("autoencoder", "coefficients", 1),
+        ("autoencoder", "train", 3),
         ("curved-memory", "memory", 4),
         ("entropy-landscape", "spiral", 2),
     ],
@@ -527,6 +533,103 @@ def test_a_cold_curved_network_recalls_and_a_warm_flat_one_does_not(visit):
     figure.locator("input[type=range]").nth(1).fill("0.5")
     figure.locator("input[type=range]").first.fill("0.8")
     assert "not recalled" in says.inner_text() and wrong == []
+
+
+def test_without_its_first_tap_the_papers_determinant_is_zero_and_the_picture_stays(visit):
+    page, wrong = visit("notebooks/corollary-6.html")
+    figure = page.locator(".explore[data-kind=convolution]")
+    values, says = figure.locator("td"), figure.locator("p[role=status]")
+    paper, found = values.all_inner_texts()
+    assert paper == found != "−∞"  # the corollary's formula, and the determinant of the matrix
+    figure.locator("input[type=range]").first.fill("0")
+    assert values.all_inner_texts() == ["−∞", "−∞"] and "sees c₁₁ alone" in says.inner_text()
+    figure.get_by_label("circular").check()
+    assert values.first.inner_text() == "−∞" != values.last.inner_text() and "sees them all" in says.inner_text()
+    figure.get_by_text("c₂₂").click()
+    assert "c₂₂ (lit) stands in 16 places" in says.inner_text() and wrong == []
+
+
+def test_another_order_of_columns_changes_the_determinant_and_not_the_volume(visit):
+    page, wrong = visit("notebooks/dense.html", width=390)
+    figure = page.locator(".explore[data-kind=columns]")
+    numbers = figure.locator(".explore-side > table:not(.explore-completed) td")
+    before = numbers.all_inner_texts()
+    assert before[1] == before[2]  # Cauchy and Binet
+    figure.get_by_role("button", name="move column 3 to the right").press("Enter")
+    after = numbers.all_inner_texts()
+    assert after[0] != before[0] and after[1:] == before[1:] and "Columns 1, 2, 4" in figure.inner_text()
+    figure.get_by_role("button", name="1, 2, 3", exact=True).click()
+    assert numbers.all_inner_texts() == before and wrong == []
+
+
+def test_a_squashed_cloud_has_no_entropy_and_a_dragged_corner_moves_the_map(visit):
+    page, wrong = visit("notebooks/entropy.html")
+    figure = page.locator(".explore[data-kind=cloud]")
+    values, says = figure.locator("td"), figure.locator("p[role=status]")
+    figure.get_by_role("button", name="double one side").click()
+    assert values.all_inner_texts()[:2] == ["2.00", "0.693"] and float(values.last.inner_text()) == pytest.approx(
+        math.log(2), abs=0.05
+    )
+    handle = figure.locator(".explore-handle").first
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    page.mouse.move(box["x"] + 9, box["y"] + 9)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 20, box["y"] + 9, steps=4)
+    page.mouse.up()
+    assert 1 < float(values.first.inner_text()) < 2
+    figure.get_by_role("button", name="squash").click()
+    assert values.all_inner_texts()[:2] == ["0.00", "−∞"] and "no density" in says.inner_text() and wrong == []
+
+
+def test_p_values_are_even_where_nothing_is_chosen_and_crowd_at_zero_where_something_is(visit):
+    page, wrong = visit("notebooks/classifiers.html")
+    figure = page.locator(".explore[data-kind=price]")
+    low = figure.locator("td").first
+    for _ in range(4):
+        figure.get_by_role("button", name="Run 100 tables").click()
+    assert 15 < float(low.inner_text().split()[0]) < 24
+    figure.locator("input[type=range]").first.fill("1")
+    figure.get_by_role("button", name="Run 100 tables").click()
+    assert 3 < float(low.inner_text().split()[0]) < 7 and wrong == []
+
+
+def test_a_reader_trains_and_sees_the_guided_network_stopped(visit):
+    """By keyboard; the page's own run showed the effect at the dimension where the figure opens."""
+    page, wrong = visit("notebooks/autoencoder.html")
+    figure = page.locator(".explore[data-kind=train]")
+    says, stop = figure.locator("p[role=status]"), figure.get_by_role("button", name="Stop")
+    assert stop.is_disabled() and "Press Train" in says.inner_text()
+    figure.get_by_role("button", name="Train", exact=True).press("Enter")
+    page.wait_for_function(
+        "/Epoch 120 of/.test(document.querySelector('.explore-progress').textContent)", timeout=120_000
+    )
+    told = says.inner_text()
+    at, times = re.search(r"λ = 0.1 is stopped at epoch (\d+) .*, ([\d.]+) times that of", told).groups()
+    assert 20 < int(at) < 60 and float(times) > 1.3 and "NaN" not in figure.inner_text()
+    assert figure.locator("tbody tr").count() == 2 and figure.locator("canvas").count() == 3
+    figure.get_by_label("patience").focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")  # stopped five epochs later, without another training
+    assert f"stopped at epoch {int(at) + 5}" in says.inner_text() and wrong == []
+
+
+def test_training_in_the_page_can_be_stopped_and_is_calm_where_that_is_asked(chromium, address):
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(f"{address}notebooks/autoencoder.html")
+    figure = page.locator(".explore[data-kind=train]")
+    figure.get_by_label("those with the least ink").tap()
+    figure.get_by_role("button", name="Train with every λ").tap()
+    page.wait_for_function(
+        "/Epoch 20 of/.test(document.querySelector('.explore-progress').textContent)", timeout=120_000
+    )
+    figure.get_by_role("button", name="Stop").tap()
+    assert figure.locator("tbody tr").count() == 7 and "signal comes from the square part" in figure.inner_text()
+    seen = figure.locator(".explore-progress").inner_text()
+    page.wait_for_timeout(500)
+    assert figure.locator(".explore-progress").inner_text() == seen
+    context.close()
 
 
 def test_figures_that_move_say_so_where_scripts_do_not_run(chromium, address):

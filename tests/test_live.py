@@ -5,19 +5,36 @@ import json
 import math
 import re
 import subprocess
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from scipy import special, stats
+from torch import Tensor
 
-from entropy_lib import circular_conv_entropy_change, mahler_measure
+from entropy_lib import (
+    causal_conv_entropy_change,
+    circular_conv_entropy_change,
+    complete_conv,
+    conv_entropy_change,
+    conv_matrix,
+    gram_entropy_change,
+    mahler_measure,
+)
+from entropy_lib.layers import dense_penalty
+from entropy_lib.theory.linalg import log_abs_det
+from replication.experiments.autoencoder.training import PENALTIES, forward
 from replication.landscape.networks import outputs
 from replication.memory.dynamics import odds
 from replication.memory.law import Law
 from replication.memory.meanfield import stable
 from replication.pages import book
+from replication.statistics import estimated_entropy
+from replication.sweep.stopping import EarlyStopping
+from replication.verdicts import reanalysis
 from tests.test_book import executed  # noqa: F401
 from tests.test_project import ROOT
 
@@ -261,9 +278,10 @@ def test_every_derivation_chapter_asks_the_reader_to_try_something():
 
 
 def measured(expression: str, values: list) -> list:
-    """A function of `live/measures.js` on each of the values."""
+    """A function of one of the page's modules on each of the values."""
+    modules = ("columns", "layouts", "linear", "measures", "statistics", "training")
     program = f"""
-        import * as measures from "./measures.js";
+        {" ".join(f'import * as {name} from "./{name}.js";' for name in modules)}
         const values = {json.dumps(values)};
         console.log(JSON.stringify(values.map((value) => {expression})));
     """
@@ -329,3 +347,197 @@ def test_the_pages_crossings_are_where_the_slopes_are_equal():
         assert len(roots) == (0 if eps > 0.25 else 2)
         for x in roots:
             assert (x + eps) ** 2 == pytest.approx(x, rel=1e-9)
+
+
+# --- Matrices in the page ------------------------------------------------------------------------------
+
+
+def linear_map(layer, n: int) -> np.ndarray:
+    """The matrix of a linear layer on n x n pixels, from what it makes of each pixel alone."""
+    pixels = torch.eye(n * n, dtype=torch.float64).view(n * n, 1, n, n)
+    return layer(pixels).flatten(1).T.numpy()
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_the_pages_matrices_of_a_convolution_are_the_librarys_and_torchs(n):
+    kernel = torch.randn(3, 3, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    filters = kernel[None, None]
+    expected = {
+        "valid": conv_matrix(kernel, (n, n)).numpy(),
+        "completed": complete_conv(kernel, (n, n)).numpy(),
+        "causal": linear_map(lambda x: F.conv2d(F.pad(x, (0, 2, 0, 2)), filters), n),
+        "circular": linear_map(lambda x: F.conv2d(F.pad(x, (0, 2, 0, 2), mode="circular"), filters), n),
+        "same": linear_map(lambda x: F.conv2d(x, filters, padding=1), n),
+    }
+    picture = np.random.default_rng(n).random((n, n))
+    given = [{"kernel": kernel.tolist(), "picture": picture.tolist()}]
+    for padding, matrix in expected.items():
+        (found,) = measured(f"layouts.filled(layouts.placed(3, {n}, '{padding}'), value.kernel)", given)
+        assert np.array(found) == pytest.approx(matrix, abs=1e-12), padding
+        (filtered,) = measured(f"layouts.filtered(value.kernel, value.picture, '{padding}')", given)
+        assert np.ravel(filtered) == pytest.approx(matrix @ picture.ravel(), abs=1e-12), padding
+
+
+def test_the_pages_exact_values_are_the_librarys():
+    kernels = torch.randn(8, 3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    library = {
+        "completed": lambda kernel: conv_entropy_change(kernel, (5, 5)),
+        "valid": lambda kernel: gram_entropy_change(conv_matrix(kernel, (5, 5))),
+        "causal": lambda kernel: causal_conv_entropy_change(kernel, (5, 5)),
+        "circular": lambda kernel: circular_conv_entropy_change(kernel, (5, 5)),
+        "same": lambda kernel: log_abs_det(
+            torch.tensor(linear_map(lambda x: F.conv2d(x, kernel[None, None], padding=1), 5))
+        ),
+    }
+    for padding, exact in library.items():
+        found = measured(f"layouts.exact(value, 5, '{padding}')", kernels.tolist())
+        assert found == pytest.approx([float(exact(kernel)) for kernel in kernels], abs=1e-9), padding
+    papers = [float(conv_entropy_change(kernel, (5, 5))) for kernel in kernels]
+    assert measured("layouts.corollary(value, 5)", kernels.tolist()) == pytest.approx(papers)
+    # A difference that is blind to what is constant loses it on a circle, and nothing at an edge of zeros.
+    difference = [[0, 0, 0], [0, 1, -1], [0, 0, 0]]
+    assert measured("layouts.exact(value, 4, 'circular') === -Infinity", [difference]) == [True]
+    assert measured("layouts.exact(value, 4, 'same')", [difference]) == pytest.approx([0.0])
+
+
+def test_the_pages_choices_of_columns_and_volume_are_those_of_cauchy_and_binet():
+    weights = np.random.default_rng(5).normal(size=(4, 3, 5))
+    assert measured("columns.choices(value, 3)", [5]) == [[list(each) for each in combinations(range(5), 3)]]
+    volumes = measured("linear.logVolume(value)", weights.tolist())
+    assert volumes == pytest.approx(gram_entropy_change(torch.tensor(weights)).tolist())
+    minors = measured(
+        "columns.choices(5, 3).map((each) => linear.logDet(columns.taken(value, each)))", weights.tolist()
+    )
+    assert np.log(np.exp(2 * np.array(minors)).sum(1)) / 2 == pytest.approx(np.array(volumes))
+
+
+# --- Statistics in the page ---------------------------------------------------------------------------
+
+
+def test_the_pages_special_functions_are_scipys():
+    places = [0.3, 1.0, 4.0, 9.5, 30.0, 600.0]
+    assert measured("statistics.digamma(value)", places) == pytest.approx(special.digamma(places), rel=1e-10)
+    assert measured("statistics.logGamma(value)", places) == pytest.approx(
+        special.gammaln(places), rel=1e-10, abs=1e-12
+    )
+    given = [[t, freedom] for t in (-3.0, -0.2, 0.0, 0.7, 2.1, 9.0) for freedom in (2, 18, 38)]
+    assert measured("statistics.tail(...value)", given) == pytest.approx(
+        [stats.t.sf(*each) for each in given], rel=1e-9
+    )
+
+
+def test_the_page_estimates_entropy_as_the_replication_does():
+    clouds = [np.random.default_rng(seed).normal(size=(200, 2)) * [1, scale] for seed, scale in enumerate((1, 0.1, 5))]
+    found = measured("statistics.estimated(value)", [cloud.tolist() for cloud in clouds])
+    assert found == pytest.approx([estimated_entropy(cloud) for cloud in clouds], rel=1e-9)
+
+
+def test_the_pages_price_of_choosing_is_that_of_the_errata():
+    """Nothing chosen: p is even. The best of six: as often below 0.05 as the replication finds it to be."""
+    program = (
+        "((random) => Array.from({ length: 4000 }, () => statistics.best(value, 10, random)))(measures.chances(3))"
+    )
+    alone, six = (np.array(each) for each in measured(program, [1, 6]))
+    assert stats.kstest(alone, "uniform").pvalue > 0.01
+    assert (six < 0.05).mean() == pytest.approx(reanalysis.false_positive_rate(), abs=0.02)
+
+
+# --- Training in the page -----------------------------------------------------------------------------
+
+
+def autoencoder(seed: int, latent: int = 5, pixels: int = 12) -> tuple[Tensor, Tensor]:
+    """A state as `live/training.js` lays it out, and images."""
+    random = torch.Generator().manual_seed(seed)
+    state = torch.randn(2 * pixels * latent + latent + pixels, generator=random, dtype=torch.float64)
+    return state, torch.rand(7, pixels, generator=random, dtype=torch.float64)
+
+
+def parts(state: Tensor, latent: int, pixels: int) -> list[Tensor]:
+    """The network's parameters as `training.forward` takes them, views on the state."""
+    first, bias, back, last = state.split([latent * pixels, latent, pixels * latent, pixels])
+    return [first.view(1, latent, pixels), bias.view(1, 1, -1), back.view(1, pixels, latent), last.view(1, 1, -1)]
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 0.3])
+@pytest.mark.parametrize("columns", [[0, 1, 2, 3, 4], [1, 4, 6, 7, 11]])
+def test_the_page_trains_as_autograd_the_library_and_torchs_adam_do(coefficient, columns):
+    """Three steps of the whole loss, with the library's penalty of the square part."""
+    state, images = autoencoder(0)
+    program = f"""(() => {{
+        const state = Float64Array.from(value.state), gradient = new Float64Array(state.length);
+        const step = training.adam(state.length, 0.01);
+        const errors = [0, 1, 2].map(() => {{
+            const error = training.descended(state, 5, value.images, gradient);
+            training.guided(state, 12, {columns}, {coefficient}, gradient);
+            step(state, gradient);
+            return error;
+        }});
+        return {{ state: [...state], errors }};
+    }})()"""
+    (found,) = measured(program, [{"state": state.tolist(), "images": images.tolist()}])
+    state.requires_grad_()
+    optimiser = torch.optim.Adam([state], lr=0.01)
+    for error in found["errors"]:
+        optimiser.zero_grad()
+        network = parts(state, 5, 12)
+        loss = F.mse_loss(forward(network, images[None])[1], images[None])
+        assert error == pytest.approx(loss.item(), rel=1e-12)
+        (loss + coefficient * dense_penalty(network[0][0][:, columns], "log", 0.0)).backward()
+        optimiser.step()
+    assert found["state"] == pytest.approx(state.tolist(), abs=1e-8)
+
+
+def test_the_page_inverts_as_numpy_does_and_knows_the_log_determinant():
+    matrices = np.random.default_rng(0).normal(size=(6, 9, 9))
+    program = "(({ log, inverse }) => ({ log, inverse: inverse.map((row) => [...row]) }))(linear.inverted(value))"
+    for matrix, found in zip(matrices, measured(program, matrices.tolist()), strict=True):
+        assert found["log"] == pytest.approx(log_abs_det(torch.tensor(matrix)).item())
+        assert np.array(found["inverse"]) == pytest.approx(np.linalg.inv(matrix))
+
+
+def test_the_page_picks_the_square_part_and_the_images_as_the_replication_does():
+    random = np.random.default_rng(1)
+    train, images = random.random((40, 12)) * random.random(12), random.random((30, 12))
+    given = {"train": train.tolist(), "images": images.tolist()}
+    wanted = {"first": range(5), "most": PENALTIES["live"].columns(torch.tensor(train), 5).tolist(),
+              "least": sorted(train.var(0).argsort()[:5])}  # fmt: skip
+    for which, columns in wanted.items():
+        (found,) = measured(f"training.chosen(value.train, 5, '{which}')", [given])
+        assert found == list(columns)
+        far = ((images[:, columns] - train[:, columns].mean(0)) ** 2).sum(1)
+        (order,) = measured(f"training.unusual(value.images, {found}, value.train)", [given])
+        assert order == (-far).argsort().tolist()
+
+
+def test_the_pages_share_of_the_signal_and_errors_are_the_replications():
+    state, images = autoencoder(2)
+    weight = parts(state, 5, 12)[0][0]
+    columns = [0, 3, 4, 8, 9]
+    given = [{"state": state.tolist(), "images": images.tolist()}]
+    (share,) = measured(f"training.share(value.state, 5, value.images, {columns})", given)
+    part, whole = (images[:, at] @ weight[:, at].T for at in (columns, range(12)))
+    assert share == pytest.approx((part.var(0).sum() / whole.var(0).sum()).item())
+    (errors,) = measured("training.judged(value.state, 5, value.images).map(({ error }) => error)", given)
+    output = forward(parts(state, 5, 12), images[None])[1][0]
+    assert errors == pytest.approx(((output - images) ** 2).mean(1).tolist())
+
+
+def test_the_page_stops_where_the_replication_does():
+    curves = np.random.default_rng(3).random((30, 40)).tolist()
+    for patience in (1, 7, 60):
+        for curve, found in zip(curves, measured(f"training.stopped(value, {patience})", curves), strict=True):
+            stop = EarlyStopping(patience)(np.array(curve))
+            assert (found["epoch"], found["late"]) == (stop.epoch, stop.censored)
+
+
+def test_networks_of_one_start_in_the_page_differ_by_their_guidance_alone():
+    """Two without any stay the same; of the guided one the log-determinant rises above theirs."""
+    images = np.random.default_rng(4).random((20, 12)).tolist()
+    settings = {"latent": 4, "which": "first", "coefficients": [0, 0, 0.1], "rate": 0.01, "batch": 5, "horizon": 6}
+    program = "[...training.trained({ train: value, validation: value, test: value }, %s, measures.chances(1))]"
+    (moments,) = measured(program % json.dumps(settings), [images])
+    assert [moment["epoch"] for moment in moments] == list(range(7))
+    assert all(moment["networks"][0] == moment["networks"][1] for moment in moments)
+    first, last = moments[0]["networks"], moments[-1]["networks"]
+    assert first[0] == first[2] and last[2]["log"] > last[0]["log"] + 0.5
+    assert last[0]["validation"] < first[0]["validation"]

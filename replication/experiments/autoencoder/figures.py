@@ -1,5 +1,6 @@
 """Figures of the autoencoder chapter, each from a table of outcomes or from stored curves."""
 
+import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,13 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from replication import paper
+from replication.data.registry import load
 from replication.experiments.autoencoder.experiment import AUTOENCODER, pictured
 from replication.pages import plots
 from replication.statistics import agreement, effect, sign_table
+from replication.sweep.stopping import EarlyStopping
 from replication.sweep.store import Store
 
 # From here on the curves of different λ lie on top of each other: they are shown as one.
 _STRONG = 0.01
+_OPENS = 0.1  # the λ at which a reader begins
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,30 @@ def explorable(store: Store, outcomes: pd.DataFrame, latent: int) -> dict:
         )
     originals = plots.strip([_picture(image) for image in pictured(store, outcomes)["originals"]])
     return {"title": f"validation MSE, d = {latent}", "originals": originals, "runs": runs}
+
+
+def trainable(outcomes: pd.DataFrame) -> dict:
+    """Tiny digits and how these trials were trained, for a reader who trains: see `live/train.js`.
+
+    It opens at the smallest dimension at which guidance has doubled the error.
+    """
+    errors = outcomes.pivot_table(index="latent", columns="coefficient", values="test_mse")
+    ratio = errors[_OPENS] / errors[0.0]
+    levels, data = 16, load("digits")
+    images = {
+        name: {
+            "text": base64.b64encode((data.flat(name) * levels).round().byte().numpy().tobytes()).decode(),
+            "levels": levels,
+            "pixels": data.flat(name).shape[1],
+        }
+        for name in ("train", "validation", "test")
+    }
+    opens = {"latent": int(ratio.index[ratio > 2].min()), "coefficient": _OPENS}
+    (settings,) = outcomes[["rate", "batch", "horizon"]].drop_duplicates().to_dict("records")
+    return {
+        "images": images, "latents": errors.index.tolist(), "coefficients": list(paper.COEFFICIENTS), "opens": opens,
+        "patience": EarlyStopping().patience, **settings,
+    }  # fmt: skip
 
 
 def gallery(store: Store, outcomes: pd.DataFrame, latent: int, epoch: int | None = None) -> Figure:

@@ -1,0 +1,68 @@
+// A cloud of points and the linear map that moves it: area, log|det W|, and an entropy that is estimated from points alone.
+import { BLUE, INK, ORANGE, add, board, nats, readings } from "./drawing.js";
+import { logDet } from "./linear.js";
+import { chances } from "./measures.js";
+import { estimated, normal } from "./statistics.js";
+
+const START = [[1.3, 0.6], [-0.2, 0.9]], COUNT = 600, REACH = 3, SIDE = 300;
+const MAPS = { "as above": START, identity: [[1, 0], [0, 1]], "double one side": [[2, 0], [0, 1]], turn: [[0.8, -0.6], [0.6, 0.8]], shear: [[1, 1], [0, 1]], squash: [[1, 0.5], [0, 0]] };
+
+/** Points scattered around a spiral. */
+export function spiral(count, random) {
+  return Array.from({ length: count }, () => {
+    const turn = (0.5 + 2.5 * random()) * Math.PI;
+    return [Math.cos, Math.sin].map((f) => (turn * f(turn)) / 6 + 0.1 * normal(random));
+  });
+}
+
+export function cloud(root) {
+  const points = spiral(COUNT, chances(1)), before = estimated(points);
+  const svg = add(root, "svg:svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, class: "explore-chart explore-plane", role: "img", "aria-label": "a cloud of points, as it was and moved" });
+  const at = ([x, y]) => [(SIDE * (x + REACH)) / (2 * REACH), (SIDE * (REACH - y)) / (2 * REACH)];
+  const dots = (colour, faint) => add(svg, "svg:path", { stroke: colour, "stroke-width": faint ? 2 : 2.5, "stroke-linecap": "round", fill: "none", opacity: faint ? 0.25 : 0.8 });
+  const drawn = (cloud) => cloud.map((point) => `M${at(point).map((v) => v.toFixed(1))}h0`).join("");
+  dots(INK, true).setAttribute("d", drawn(points));
+  const moving = dots(BLUE);
+  const area = add(svg, "svg:path", { fill: ORANGE, opacity: 0.35 });
+  const handles = [0, 1].map((column) => {
+    const handle = add(svg, "svg:circle", { r: 9, fill: ORANGE, class: "explore-handle" });
+    handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
+    handle.addEventListener("pointermove", (event) => {
+      if (!handle.hasPointerCapture(event.pointerId)) return;
+      const { left, top, width, height } = svg.getBoundingClientRect(), values = weight.read();
+      values[0][column] = ((event.clientX - left) / width) * 2 * REACH - REACH;
+      values[1][column] = REACH - ((event.clientY - top) / height) * 2 * REACH;
+      weight.set(values);
+      moved();
+    });
+    return handle;
+  });
+  const panel = add(root, "div", { class: "explore-side" });
+  const weight = board(panel, START, (i, j) => `w${"₁₂"[i]}${"₁₂"[j]}`, { min: -2, max: 2, step: 0.05 }, () => moved());
+  const bar = add(panel, "div", { class: "explore-buttons" });
+  for (const [name, values] of Object.entries(MAPS))
+    add(bar, "button", { type: "button" }, name).addEventListener("click", () => (weight.set(values), moved()));
+  const fill = readings(panel);
+  const says = add(panel, "p", { role: "status" });
+
+  const moved = () => {
+    const W = weight.read(), map = ([x, y]) => W.map(([a, b]) => a * x + b * y), mapped = points.map(map);
+    moving.setAttribute("d", drawn(mapped));
+    area.setAttribute("d", `M${[[0, 0], [1, 0], [1, 1], [0, 1]].map((corner) => at(map(corner)).map((v) => v.toFixed(1))).join("L")}Z`);
+    handles.forEach((handle, column) => {
+      const [x, y] = at(map(column ? [0, 1] : [1, 0]));
+      handle.setAttribute("cx", x);
+      handle.setAttribute("cy", y);
+    });
+    const log = logDet(W), change = estimated(mapped) - before;
+    fill([
+      ["area of the unit square afterwards, |det W|", Math.exp(log).toFixed(2)],
+      ["its logarithm, log|det W|", nats(log)],
+      ["H(WX) − H(X), estimated from the points", nats(change)],
+    ]);
+    says.textContent = !Number.isFinite(log) ? "The map squashes the plane into a line or a point: there is no density any more, and the entropy is −∞. An estimate from finitely many points can only sink."
+      : Math.abs(log) < 0.03 ? "The area stays as it was, and so does the entropy, whatever becomes of the shape."
+      : `Each area is multiplied by ${Math.exp(log).toFixed(2)}, and the entropy ${log > 0 ? "rises" : "falls"} by ${Math.abs(log).toFixed(2)} nats.`;
+  };
+  moved();
+}
