@@ -1,24 +1,50 @@
-// Run, Edit, Reset and Stop on every cell tagged `live`, Check on every answer; Python is fetched at the first of them.
+// Run, Edit, Reset and Stop on every cell tagged `live`, Check on every answer. Python is fetched when somebody comes near
+// the first of them.
 const BASE = new URL(".", import.meta.url);
 
 /** Python in a worker. Stopping it loses every name that was defined. */
 class Python {
+  /** Fetch and start it before anything is asked of it; what goes wrong is said when something is. */
+  warm(place = "worker") {
+    try {
+      this[place] ??= this.begin();
+    } catch {}
+  }
+
+  begin() {
+    const worker = new Worker(new URL("worker.js", BASE));
+    const drop = () => {
+      worker.terminate();
+      if (this.worker === worker) this.worker = undefined;
+      if (this.spare === worker) this.spare = undefined;
+    };
+    worker.onmessage = ({ data }) => data.kind === "broken" && drop();
+    worker.onerror = drop;
+    worker.postMessage({});
+    return worker;
+  }
+
   /** Run `{source}` or judge `{answer}`; `output` gets what comes of it. True unless it failed. */
   run(request, output) {
     return new Promise((resolve) => {
-      this.finish = resolve;
+      let patience;
+      this.finish = (ok) => (clearTimeout(patience), resolve(ok));
       const fail = (reason) => {
         output({ kind: "error", text: `Python could not be started: ${reason}` });
         this.stop();
       };
       try {
-        this.worker ??= new Worker(new URL("worker.js", BASE));
+        this.worker ??= this.begin();
       } catch (error) {
         return fail(`${error.message}; the host's content policy must allow worker-src 'self'`);
       }
       this.worker.onmessage = ({ data }) => {
-        if (data.kind === "done") resolve(data.ok);
-        else if (data.kind === "broken") this.stop(); // the next Run starts another worker
+        if (data.kind === "done") this.finish(data.ok);
+        else if (data.kind === "running") {
+          output({ kind: "progress", text: "running …" });
+          // What runs for long may have to be stopped: then another Python stands by.
+          patience = setTimeout(() => this.warm("spare"), 5000);
+        } else if (data.kind === "broken") this.stop(); // the next Run starts another worker
         else output(data);
       };
       this.worker.onerror = (error) =>
@@ -29,8 +55,17 @@ class Python {
 
   stop() {
     this.worker?.terminate();
-    this.worker = undefined;
+    [this.worker, this.spare] = [this.spare, undefined];
     this.finish?.(false);
+  }
+}
+
+/** What this browser keeps for the page; nothing where it keeps nothing. */
+function memory(action, ...given) {
+  try {
+    return localStorage[action](...given);
+  } catch {
+    return null;
   }
 }
 
@@ -44,6 +79,7 @@ class Cell {
     this.element = element;
     this.input = element.querySelector(".cell_input");
     this.listing = this.input.querySelector("div.highlight");
+    this.printedCode = this.listing.querySelector("pre").innerHTML;
     this.original = this.listing.querySelector("pre").textContent.replace(/\n$/, "");
     this.source = this.original;
     this.printed = element.querySelector(".cell_output"); // what stood here when the book was built
@@ -57,6 +93,26 @@ class Cell {
     this.status = this.bar.appendChild(document.createElement("span"));
     this.status.setAttribute("role", "status");
     this.input.after(this.bar);
+    for (const [come, go] of [["pointerenter", "pointerleave"], ["focusin", "focusout"]]) {
+      // Somebody who scrolls past does not want Python.
+      this.bar.addEventListener(come, () => (this.near = setTimeout(() => python.warm(), 150)));
+      this.bar.addEventListener(go, () => clearTimeout(this.near));
+    }
+    this.restore();
+  }
+
+  /** An edit that was made in this browser, to the text that still stands here, is shown as it was left. */
+  restore() {
+    const kept = JSON.parse(memory("getItem", this.key) ?? "{}");
+    if (kept.original !== this.original) return;
+    this.source = kept.source;
+    this.listing.querySelector("pre").textContent = `${kept.source}\n`;
+    this.element.classList.add("live-edited");
+    this.status.textContent = "edited, as you left it; Reset brings the text of the book back";
+  }
+
+  get key() {
+    return `live ${location.pathname} ${[...document.querySelectorAll("div.cell.tag_live")].indexOf(this.element)}`;
   }
 
   button(name, action) {
@@ -126,6 +182,7 @@ class Cell {
     this.view = editor(this.input, this.source, {
       changed: (source) => {
         this.source = source;
+        memory("setItem", this.key, JSON.stringify({ original: this.original, source }));
         for (const cell of cells.slice(cells.indexOf(this))) cell.fresh = false;
       },
       run: () => (this.run(), true),
@@ -136,8 +193,10 @@ class Cell {
     this.view?.destroy();
     this.view = undefined;
     this.listing.hidden = false;
+    this.listing.querySelector("pre").innerHTML = this.printedCode;
     this.element.classList.remove("live-edited");
     this.source = this.original;
+    memory("removeItem", this.key);
     this.show(this.printed);
     this.status.textContent = "";
     for (const cell of cells.slice(cells.indexOf(this))) cell.fresh = false;
@@ -146,9 +205,10 @@ class Cell {
   stop() {
     stops += 1;
     python.stop();
+    python.warm(); // while the reader thinks
     for (const cell of cells) {
       cell.fresh = false;
-      if (cell.status.textContent.endsWith("…")) cell.status.textContent = "stopped; the next Run starts Python again";
+      if (cell.status.textContent.endsWith("…")) cell.status.textContent = "stopped; Python has forgotten what was run";
     }
   }
 }
@@ -178,9 +238,25 @@ function answer(form) {
       }),
     );
   });
+  input.addEventListener("focus", () => python.warm());
   input.addEventListener("keydown", (event) => event.stopPropagation());
+}
+
+/** Every cell that has not run as it stands, from above, until one fails. */
+function runAll() {
+  const asked = stops, waiting = cells.filter((cell) => !cell.fresh);
+  for (const cell of waiting) cell.status.textContent = "waiting for another cell …";
+  queue = queue.then(async () => {
+    for (const cell of waiting) {
+      if (asked !== stops) return;
+      await cell.runWithAbove();
+      if (!cell.fresh) break;
+    }
+    for (const cell of waiting) if (cell.status.textContent.startsWith("waiting")) cell.status.textContent = "";
+  });
 }
 
 for (const form of document.querySelectorAll("form.answer")) answer(form);
 for (const element of document.querySelectorAll("div.cell.tag_live")) cells.push(new Cell(element));
+cells[0]?.button("Run all", runAll);
 document.documentElement.classList.add("live-ready");

@@ -41,13 +41,23 @@ def run(source, emit):
             if value is not None and not source.rstrip().endswith(";"):
                 _show(value, emit)
     except BaseException as error:
-        # The first frame is this function's own.
-        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-        emit("error", "".join(traceback.format_exception(error)))
+        emit("error", _told(error))
         return False
     finally:
         sys.stdout, sys.stderr = before
     return True
+
+
+def _told(error):
+    """An error with the lines of cells alone: what happened inside a library is not the reader's."""
+    told = seen = traceback.TracebackException.from_exception(error)
+    while seen:
+        seen.stack = traceback.StackSummary.from_list([each for each in seen.stack if each.filename.startswith("<cell")])
+        cause = seen.__cause__ or seen.__context__
+        if cause and not any(each.filename.startswith("<cell") for each in cause.stack):
+            seen.__cause__ = seen.__context__ = cause = None
+        seen = cause
+    return "".join(told.format())
 
 
 def _show(value, emit):

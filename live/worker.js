@@ -1,9 +1,23 @@
-// Python in its own thread: takes {source}, or {answer} to an exercise, and says with {kind, text} for each output and {kind: "done", ok}.
+// Python in its own thread: takes {source}, or {answer} to an exercise, and says with {kind, text} for each output and {kind: "done", ok};
+// with neither it only starts.
 // When Python cannot be started it says why and answers {kind: "broken"}: the page then starts another worker.
 const PATIENCE = 120; // seconds after which a start that nothing is heard of is given up
 
 const fetchPlain = self.fetch.bind(self);
 let giveUp; // rejects the start that is under way
+let arrived = 0; // of the bytes that a start fetches; BYTES, their number, is filled in when the book is built
+
+/** The same answer, whose bytes are counted as they come. */
+function counted(response) {
+  const through = new TransformStream({
+    transform(chunk, controller) {
+      arrived += chunk.byteLength;
+      controller.enqueue(chunk);
+    },
+  });
+  const { status, statusText, headers } = response;
+  return new Response(response.body.pipeThrough(through), { status, statusText, headers });
+}
 
 /** As fetch, but an answer that is an error, or none, is one here too, with the name of the file. */
 async function fetched(address, options) {
@@ -13,7 +27,7 @@ async function fetched(address, options) {
       throw new Error(`${name} could not be fetched (${error.message})`);
     });
     if (!response.ok) throw new Error(`the server answered ${response.status} to the request for ${name}`);
-    return response;
+    return counted(response);
   } catch (error) {
     giveUp(error); // Pyodide waits for ever for a file that it does not get
     throw error;
@@ -39,9 +53,9 @@ async function checkPolicy() {
   }
 }
 
-async function load(say) {
+async function load() {
   await checkPolicy();
-  say("fetching Python …");
+  say("fetching Python");
   self.fetch = fetched;
   WebAssembly.instantiateStreaming = instantiated;
   const archive = fetched("sympy.zip").then((response) => response.arrayBuffer());
@@ -52,24 +66,32 @@ async function load(say) {
     throw new Error(`pyodide.js could not be loaded (${error.message})`);
   }
   const pyodide = await loadPyodide();
-  say("fetching SymPy …");
+  say("unpacking SymPy");
   pyodide.unpackArchive(await archive, "zip", { extractDir: "/lib/python3.13/site-packages" });
-  say("running …");
+  say("starting");
   return pyodide.runPython(`${await code}\n{"run": run, "answered": answered}`).toJs({ dict_converter: Object.fromEntries });
 }
 
+let said = "", began; // what a start is doing, and since when
+
+/** Tells the page, with the share of the bytes that have come and, after some seconds, the time. */
+function say(text = said) {
+  said = text;
+  const seconds = Math.round((Date.now() - began) / 1000), share = Math.min(100, Math.round((100 * arrived) / BYTES));
+  const details = [said.startsWith("fetching") ? `${share} %` : "", seconds >= 5 ? `${seconds} s` : ""].filter(Boolean).join(", ");
+  postMessage({ kind: "progress", text: `${said}${details && ` (${details})`} …` });
+}
+
 async function start() {
-  let said = "";
-  const began = Date.now();
-  const say = (text) => postMessage({ kind: "progress", text: (said = text) });
+  began = Date.now();
   const failed = new Promise((_, reject) => (giveUp = reject));
   const clock = setInterval(() => {
+    say();
     const seconds = Math.round((Date.now() - began) / 1000);
-    postMessage({ kind: "progress", text: said.replace(" …", ` (${seconds} s) …`) });
     if (seconds >= PATIENCE) giveUp(new Error(`nothing came of "${said}" in ${seconds} seconds`));
-  }, 5000);
+  }, 250);
   try {
-    return await Promise.race([load(say), failed]);
+    return await Promise.race([load(), failed]);
   } finally {
     clearInterval(clock);
   }
@@ -85,6 +107,8 @@ onmessage = async ({ data }) => {
     postMessage({ kind: "error", text: `Python could not be started: ${error.message ?? error}` });
     return postMessage({ kind: "broken" });
   }
+  if (!data.answer && data.source === undefined) return;
+  postMessage({ kind: "running" });
   try {
     if (data.answer) {
       const { given, right, names } = data.answer;

@@ -361,7 +361,7 @@ def test_live_cells_run_edit_reset_and_stop(visit):
     assert cells.nth(2).locator(".cell_output").inner_text().split() == built.split()
     assert cells.nth(2).locator(".cm-editor").count() == 0 and cells.nth(2).locator("pre").first.is_visible()
 
-    # Stop ends an endless loop; Python starts again at the next Run.
+    # Stop ends an endless loop; Python starts again by itself.
     add(page, cells.nth(3), "while True: pass")
     button(cells.nth(3), "Run").click()
     page.wait_for_timeout(500)
@@ -371,6 +371,45 @@ def test_live_cells_run_edit_reset_and_stop(visit):
     button(cells.nth(3), "Run").click()
     cells.nth(3).get_by_text("✓ det W = 18").wait_for(timeout=60_000)
     assert cells.nth(3).locator(".live-error").count() == 0 and wrong == []
+
+
+def test_python_is_fetched_when_somebody_comes_near_and_says_how_far_it_is(visit):
+    page, wrong = visit("notebooks/dense.html")
+    cell, fetched = page.locator("div.cell.tag_live").first, []
+    page.context.on("request", lambda request: fetched.append(request.url.rpartition("/")[2]))
+    cell.scroll_into_view_if_needed()
+    cell.locator(".cell_input").hover()
+    page.wait_for_timeout(400)
+    assert fetched == []  # a reader who only reads
+    page.evaluate("""() => {
+        window.told = [];
+        const watch = new MutationObserver((all) => all.forEach(({ target }) => told.push(target.textContent)));
+        watch.observe(document.querySelector('.live-bar [role=status]'), { childList: true });
+    }""")
+    button(cell, "Edit").hover()
+    page.wait_for_function("performance.getEntriesByType('resource').some(({ name }) => name.endsWith('worker.js'))")
+    button(cell, "Run").click()
+    expected(cell)
+    told = page.evaluate("told")
+    shares = [int(share) for text in told for share in re.findall(r"fetching Python \((\d+) %", text)]
+    assert shares == sorted(shares) and all(share <= 100 for share in shares) and wrong == []
+
+
+def test_all_cells_run_from_above_and_an_edit_outlives_a_reload(visit):
+    page, wrong = visit("notebooks/dense.html")
+    cells = page.locator("div.cell.tag_live")
+    button(cells.first, "Run all").click()
+    ran = "[...document.querySelectorAll('.live-bar [role=status]')].every((said) => /^ran in/.test(said.textContent))"
+    page.wait_for_function(ran, timeout=60_000)  # those in folded solutions, too
+    add(page, cells.nth(1), "print('mine')")
+    page.reload()
+    cell = page.locator("div.cell.tag_live").nth(1)
+    assert "print('mine')" in cell.locator("pre").first.inner_text() and "as you left it" in cell.inner_text()
+    button(cell, "Run").click()
+    cell.locator(".live-output").get_by_text("mine").wait_for(timeout=60_000)
+    button(cell, "Reset").click()
+    page.reload()
+    assert "mine" not in page.locator("div.cell.tag_live").nth(1).inner_text() and wrong == []
 
 
 def served(page, name, **answer):
@@ -386,8 +425,8 @@ def served(page, name, **answer):
 
 
 def failure(cell, page) -> str:
-    """What a cell says that cannot run, within seconds; no cell waits for it afterwards."""
-    button(cell, "Run").click()
+    """What a cell says that cannot run, within seconds; no cell waits for it afterwards. No pointer comes near."""
+    button(cell, "Run").dispatch_event("click")
     cell.locator(".live-error").wait_for(timeout=20_000)
     cell.get_by_role("status").get_by_text("failed").wait_for(timeout=5_000)
     return cell.locator(".live-error").inner_text()
@@ -418,8 +457,8 @@ def test_live_cells_say_why_python_cannot_start_and_recover(visit, site):
     second = page.locator("div.cell.tag_live").nth(1)
     button(second, "Run").click()
     expected(second)
-    button(cell, "Stop").click()
     page.evaluate("() => { window.Real = Worker; window.Worker = function () { throw new Error('blocked') } }")
+    button(cell, "Stop").dispatch_event("click")
     assert "blocked; the host's content policy must allow worker-src" in failure(cell, page)
     page.evaluate("() => { window.Worker = window.Real }")
     button(second, "Run").click()

@@ -59,6 +59,20 @@ def live_cells(notebook) -> list:
     return [cell for cell in notebook.cells if "live" in cell.metadata.get("tags", [])]
 
 
+def test_an_error_is_told_by_the_lines_of_cells_alone():
+    """Of a call that fails inside SymPy, two cells deep; and of one that catches SymPy's error and raises its own."""
+    told = []
+    assert session.run("from sympy import Matrix, sympify\ndef deep():\n    return Matrix([[1, 2]]).det()", print)
+    assert not session.run("deep()", lambda kind, text: told.append((kind, text)))
+    ((kind, text),) = told
+    assert kind == "error" and text.splitlines()[0] == "Traceback (most recent call last):"
+    assert text.splitlines()[-1].startswith("sympy.") and "NonSquareMatrixError" in text
+    assert re.findall(r'File "([^"]+)"', text) == ["<cell 2>", "<cell 1>"] and "return Matrix([[1, 2]]).det()" in text
+    caught = "try:\n    sympify('1 +')\nexcept Exception:\n    raise ValueError('mine')"
+    assert not session.run(caught, lambda kind, text: told.append((kind, text)))
+    assert "ValueError: mine" in told[-1][1] and "sympy/" not in told[-1][1]
+
+
 def words(outputs: list[tuple[str, str]]) -> str:
     """Texts joined, without spaces: Jupyter breaks long lines of lists, the page does not."""
     return "".join("".join(text for _, text in outputs).split())
