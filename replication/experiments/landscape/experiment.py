@@ -219,10 +219,9 @@ def _in_window(equilibrium: pd.Series, beside: _Beside, task: Task) -> dict[str,
     window, compared = _within(task.window), {}
     for name, key in OVER.items():
         if _arrived(beside, key, task):
-            other = beside[key][1].value
-            compared[name] = (equilibrium - other)[window].mean(skipna=False)
-            wrong = np.log(1 - other) - np.log(1 - equilibrium)
-            compared[_named(*key, "errors")] = wrong[window].mean(skipna=False)
+            mine, other = equilibrium[window], beside[key][1].value[window]
+            compared[name] = (mine - other).mean(skipna=False)
+            compared[_named(*key, "errors")] = np.log((1 - other) / (1 - mine)).mean(skipna=False)
     if _arrived(beside, _GLOROT, task):
         compared["ratio_adam_glorot"] = equilibrium[window].mean() / beside[_GLOROT][1].said["value"]
     return compared
