@@ -4,7 +4,7 @@ import { logDet } from "./linear.js";
 import { chances } from "./measures.js";
 import { estimated, normal } from "./statistics.js";
 
-const START = [[1.3, 0.6], [-0.2, 0.9]], COUNT = 600, REACH = 3, SIDE = 300;
+const START = [[1.3, 0.6], [-0.2, 0.9]], COUNT = 600, REACH = 4, SIDE = 340;
 const MAPS = { "as above": START, identity: [[1, 0], [0, 1]], "double one side": [[2, 0], [0, 1]], turn: [[0.8, -0.6], [0.6, 0.8]], shear: [[1, 1], [0, 1]], squash: [[1, 0.5], [0, 0]] };
 
 /** Points scattered around a spiral. */
@@ -19,6 +19,8 @@ export function cloud(root) {
   const points = spiral(COUNT, chances(1)), before = estimated(points);
   const svg = add(root, "svg:svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, class: "explore-chart explore-plane", role: "img", "aria-label": "a cloud of points, as it was and moved" });
   const at = ([x, y]) => [(SIDE * (x + REACH)) / (2 * REACH), (SIDE * (REACH - y)) / (2 * REACH)];
+  for (const line of ["M-4,0L4,0", "M0,-4L0,4"])
+    add(svg, "svg:path", { d: line.replace(/(-?\d),(-?\d)/g, (_, x, y) => at([+x, +y]).join()), class: "explore-axis", opacity: 0.4 });
   const dots = (colour, faint) => add(svg, "svg:path", { stroke: colour, "stroke-width": faint ? 2 : 2.5, "stroke-linecap": "round", fill: "none", opacity: faint ? 0.25 : 0.8 });
   const drawn = (cloud) => cloud.map((point) => `M${at(point).map((v) => v.toFixed(1))}h0`).join("");
   dots(INK, true).setAttribute("d", drawn(points));
@@ -26,6 +28,7 @@ export function cloud(root) {
   const area = add(svg, "svg:path", { fill: ORANGE, opacity: 0.35 });
   const handles = [0, 1].map((column) => {
     const handle = add(svg, "svg:circle", { r: 9, fill: ORANGE, class: "explore-handle" });
+    const name = add(svg, "svg:text", { fill: INK }, `We${"₁₂"[column]}`);
     handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
     handle.addEventListener("pointermove", (event) => {
       if (!handle.hasPointerCapture(event.pointerId)) return;
@@ -35,7 +38,7 @@ export function cloud(root) {
       weight.set(values);
       moved();
     });
-    return handle;
+    return { handle, name };
   });
   const panel = add(root, "div", { class: "explore-side" });
   const weight = board(panel, START, (i, j) => `w${"₁₂"[i]}${"₁₂"[j]}`, { min: -2, max: 2, step: 0.05 }, () => moved());
@@ -49,10 +52,10 @@ export function cloud(root) {
     const W = weight.read(), map = ([x, y]) => W.map(([a, b]) => a * x + b * y), mapped = points.map(map);
     moving.setAttribute("d", drawn(mapped));
     area.setAttribute("d", `M${[[0, 0], [1, 0], [1, 1], [0, 1]].map((corner) => at(map(corner)).map((v) => v.toFixed(1))).join("L")}Z`);
-    handles.forEach((handle, column) => {
+    handles.forEach(({ handle, name }, column) => {
       const [x, y] = at(map(column ? [0, 1] : [1, 0]));
-      handle.setAttribute("cx", x);
-      handle.setAttribute("cy", y);
+      for (const [node, where] of [[handle, { cx: x, cy: y }], [name, { x: x + 12, y: y + 4 }]])
+        for (const [key, value] of Object.entries(where)) node.setAttribute(key, value);
     });
     const log = logDet(W), change = estimated(mapped) - before;
     fill([
@@ -60,9 +63,10 @@ export function cloud(root) {
       ["its logarithm, log|det W|", nats(log)],
       ["H(WX) − H(X), estimated from the points", nats(change)],
     ]);
-    says.textContent = !Number.isFinite(log) ? "The map squashes the plane into a line or a point: there is no density any more, and the entropy is −∞. An estimate from finitely many points can only sink."
-      : Math.abs(log) < 0.03 ? "The area stays as it was, and so does the entropy, whatever becomes of the shape."
-      : `Each area is multiplied by ${Math.exp(log).toFixed(2)}, and the entropy ${log > 0 ? "rises" : "falls"} by ${Math.abs(log).toFixed(2)} nats.`;
+    says.textContent = !Number.isFinite(change) ? "The map squashes the plane into a point: nothing is left to measure."
+      : !Number.isFinite(log) ? "The map squashes the plane into a line: there is no density any more, and the entropy is −∞. The estimate falls, too, but from finitely many points it stays finite."
+      : Math.abs(log) < 0.005 ? "The area stays as it was, and so does the entropy, whatever becomes of the shape."
+      : `Each area is multiplied by ${Math.exp(log).toFixed(2)}, and the entropy ${log > 0 ? "rises" : "falls"} by ${Math.abs(log).toFixed(3)} nats; the estimate is off because it knows ${COUNT} points only.`;
   };
   moved();
 }

@@ -25,7 +25,11 @@ export function columns(root) {
     for (const [sign, step] of [["◀", -1], ["▶", 1]]) {
       const button = add(pair, "button", { type: "button", "aria-label": `move column ${j + 1} to the ${step < 0 ? "left" : "right"}` }, sign);
       button.disabled = j + step < 0 || j + step >= d;
-      button.addEventListener("click", () => swap(order.map((_, i) => (i === j ? j + step : i === j + step ? j : i))));
+      button.addEventListener("click", () => {
+        swap(order.map((_, i) => (i === j ? j + step : i === j + step ? j : i)));
+        const next = movers.children[j + step].children; // the column's buttons are where it has gone
+        (next[step < 0 ? 0 : 1].disabled ? next[step < 0 ? 1 : 0] : next[step < 0 ? 0 : 1]).focus();
+      });
     }
   });
   const completed = add(left, "table", { class: "explore-completed" });
@@ -43,7 +47,13 @@ export function columns(root) {
   const list = add(root, "table", { class: "explore-runs" });
   const head = add(add(list, "thead"), "tr");
   for (const title of ["columns taken", "|det|", ""]) add(head, "th", { scope: "col" }, title);
-  const rows = add(list, "tbody");
+  const body = add(list, "tbody");
+  const rows = choices(d, N).map((numbers) => {
+    const row = add(body, "tr");
+    const name = add(add(row, "th", { scope: "row" }), "button", { type: "button" }, numbers.map((number) => number + 1).join(", "));
+    name.addEventListener("click", () => front(numbers));
+    return { numbers, row, size: add(row, "td"), bar: add(add(row, "td"), "div", { class: "explore-bar" }) };
+  });
 
   /** Columns in another order, by the places at which they stand now. */
   function swap(places) {
@@ -58,8 +68,8 @@ export function columns(root) {
     swap([...first, ...order.map((_, place) => place).filter((place) => !first.includes(place))]);
   }
 
-  /** The box that the square part's columns span, from one side. */
-  function draw(square) {
+  /** The box that the square part's columns span, from one side; to one scale for all orders of the columns. */
+  function draw(square, reach) {
     const angle = (turn() * Math.PI) / 180, tilt = 0.45;
     const corners = Array.from({ length: 8 }, (_, bits) => square.map((row) => row.reduce((sum, value, j) => sum + (bits & (1 << j) ? value : 0), 0)));
     const seen = corners.map(([x, y, z]) => {
@@ -67,7 +77,7 @@ export function columns(root) {
       return [across, -z * Math.cos(tilt) + deep * Math.sin(tilt)];
     });
     const spans = [0, 1].map((k) => [Math.min(...seen.map((p) => p[k])), Math.max(...seen.map((p) => p[k]))]);
-    const scale = Math.min(...spans.map(([low, high], k) => (BOX[k] - 30) / Math.max(high - low, 1e-9)));
+    const scale = (Math.min(...BOX) - 20) / reach;
     const at = seen.map((p) => p.map((v, k) => (BOX[k] / 2 + (v - (spans[k][0] + spans[k][1]) / 2) * scale).toFixed(1)).join());
     const sides = choices(3, 2).flatMap(([a, b]) => [0, 1 << (3 - a - b)].map((far) => [0, 1 << a, (1 << a) | (1 << b), 1 << b].map((bits) => at[bits | far])));
     const edges = at.flatMap((from, bits) => [0, 1, 2].filter((j) => !(bits & (1 << j))).map((j) => ({ own: !bits, ends: [from, at[bits | (1 << j)]] })));
@@ -88,28 +98,26 @@ export function columns(root) {
       for (let j = 0; j < d; j++) add(line, "td", { class: i < N && j < N ? "lit" : "" }, String(i < N ? matrix[i][j] : +(i === j)).replace("-", "−"));
     }
     const log = logDet(square), volume = logVolume(matrix);
-    const found = choices(d, N).map((places) => ({ numbers: places.map((place) => order[place]), size: Math.exp(logDet(taken(matrix, places))) }));
-    found.sort((a, b) => [...a.numbers].sort().join("").localeCompare([...b.numbers].sort().join("")));
-    const largest = Math.max(...found.map(({ size }) => size), 1e-9), now = [...order.slice(0, N)].sort().join("");
-    rows.replaceChildren();
-    for (const { numbers, size } of found) {
-      const sorted = [...numbers].sort(), row = add(rows, "tr", { class: sorted.join("") === now ? "lit" : "" });
-      const name = add(add(row, "th", { scope: "row" }), "button", { type: "button" }, sorted.map((number) => number + 1).join(", "));
-      name.addEventListener("click", () => front(sorted));
-      add(row, "td", {}, size.toFixed(1));
-      add(add(row, "td"), "div", { class: "explore-bar", style: `width: ${(100 * size) / largest}%` });
-    }
+    const sizes = rows.map(({ numbers }) => Math.exp(logDet(taken(matrix, numbers.map((number) => order.indexOf(number))))));
+    const largest = Math.max(...sizes, 1e-9), mine = [...order.slice(0, N)].sort().join();
+    rows.forEach(({ numbers, row, size, bar }, k) => {
+      row.classList.toggle("lit", numbers.join() === mine);
+      size.textContent = sizes[k].toFixed(1);
+      bar.style.width = `${(100 * sizes[k]) / largest}%`;
+    });
+    const others = sizes.filter((_, k) => rows[k].numbers.join() !== mine);
     fill([
       ["log|det W′|, of the first three columns", nats(log)],
       ["½ log det VVᵀ, of all five", nats(volume)],
-      ["½ log of the sum of the ten squares", nats(Math.log(found.reduce((sum, { size }) => sum + size ** 2, 0)) / 2)],
+      ["½ log of the sum of the ten squares", nats(Math.log(sizes.reduce((sum, size) => sum + size ** 2, 0)) / 2)],
     ]);
     const taking = [...order.slice(0, N)].map((number) => number + 1).sort().join(", ");
     says.textContent = Number.isFinite(log)
-      ? `Columns ${taking} span a box of volume ${Math.exp(log).toFixed(1)}; other choices give ${Math.min(...found.map(({ size }) => size)).toFixed(1)} to ${largest.toFixed(1)}. No order of the columns changes ½ log det VVᵀ.`
-      : `Columns ${taking} lie in one plane: the determinant is 0, and Theorem 3 has nothing to say, though the layer is the same as before.`;
+      ? `Columns ${taking} span a box of volume ${Math.exp(log).toFixed(1)}; the other nine choices give ${Math.min(...others).toFixed(1)} to ${Math.max(...others).toFixed(1)}. No order of the columns changes ½ log det VVᵀ.`
+      : `Columns ${taking} lie in one plane: the determinant is 0, and its logarithm −∞, whatever the other two columns hold.`;
     box.setAttribute("aria-label", `the box that columns ${taking} span`);
-    draw(square);
+    const lengths = order.map((_, j) => Math.hypot(...matrix.map((row) => row[j]))).sort((a, b) => b - a);
+    draw(square, Math.max(lengths[0] + lengths[1] + lengths[2], 1e-9));
   };
   moved();
 }

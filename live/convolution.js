@@ -2,7 +2,7 @@
 import { add, board, choice, nats, readings, slider } from "./drawing.js";
 import { ADDED, NOTHING, corollary, exact, filtered, placed } from "./layouts.js";
 
-const START = [[0.8, 0.3, 0], [-0.4, 1, 0.2], [0, 0.3, -0.5]];
+const START = [[0.1, 0.3, 0], [-0.4, 1, 0.2], [0, 0.3, -0.5]];
 const CENTRE = [[0, 0, 0], [0, 1, 0], [0, 0, 0]];
 const PADDINGS = {
   completed: "C′_M, as the paper completes it", valid: "C_M: inner pixels only", causal: "zeros below and to the right",
@@ -20,13 +20,13 @@ export function convolution(root, { picture }) {
   const bar = add(panel, "div", { class: "explore-buttons" });
   for (const [name, kernel] of Object.entries({ "start again": START, "the centre alone": CENTRE }))
     add(bar, "button", { type: "button" }, name).addEventListener("click", () => (taps.set(kernel), moved()));
-  const side = slider(panel, "n", { min: 3, max: 6, step: 1, value: 4 }, (n) => `${n} × ${n} pixels`, () => moved());
-  const padding = choice(panel, "The edge of the image:", PADDINGS, "completed", () => moved());
+  const fill = readings(panel);
+  const says = add(panel, "p", { role: "status" });
 
   const right = add(root, "div", { class: "explore-side" });
   const canvas = add(right, "canvas", { class: "explore-matrix", role: "img" });
-  const fill = readings(right);
-  const says = add(right, "p", { role: "status" });
+  const side = slider(right, "n", { min: 3, max: 6, step: 1, value: 4 }, (n) => `${n} × ${n} pixels`, () => moved());
+  const padding = choice(right, "The edge of the image:", PADDINGS, "completed", () => moved());
   const pair = add(right, "div", { class: "explore-pair" });
   const [before, after] = ["a digit", "filtered"].map((name) => {
     const frame = add(pair, "figure");
@@ -44,11 +44,11 @@ export function convolution(root, { picture }) {
   function paint(places, kernel) {
     const size = Math.floor(432 / places[0].length), context = canvas.getContext("2d");
     [canvas.width, canvas.height] = [places[0].length * size, places.length * size];
+    const style = getComputedStyle(root), [blue, orange] = ["blue", "orange"].map((name) => style.getPropertyValue(`--explore-${name}`));
     places.forEach((line, r) => line.forEach((tap, s) => {
       const value = kernel.flat()[tap];
-      const colour = tap === NOTHING ? "128, 128, 128" : tap === ADDED ? "128, 128, 128" : value < 0 ? "213, 94, 0" : "0, 114, 178";
-      const strength = tap === NOTHING ? 0.06 : tap === ADDED ? 0.6 : tap === lit ? 1 : 0.12 + 0.3 * Math.abs(value);
-      context.fillStyle = `rgba(${colour}, ${strength})`;
+      context.fillStyle = tap < 0 ? "gray" : value < 0 ? orange : blue;
+      context.globalAlpha = tap === NOTHING ? 0.08 : tap === ADDED ? 0.6 : tap === lit ? 1 : 0.3 + 0.35 * Math.abs(value);
       context.fillRect(s * size, r * size, size - 1, size - 1);
     }));
     const count = places.flat().filter((tap) => tap === lit).length, diagonal = places.filter((line, r) => line[r] === lit).length;
@@ -71,15 +71,15 @@ export function convolution(root, { picture }) {
     const paper = corollary(kernel, n), found = exact(kernel, n, edge), name = named(Math.floor(lit / 3), lit % 3);
     fill([
       [`Corollary 6: ${(n - 2) ** 2} log|c₁₁|`, nats(paper)],
-      [edge === "valid" ? "½ log det C_M C_Mᵀ, the volume of its rows" : edge === "completed" ? "log|det C′_M|, computed" : "log|det| of this matrix", nats(found)],
+      [edge === "valid" ? "½ log det C_M C_Mᵀ, the volume of its rows" : edge === "completed" ? "log|det C′_M|, computed" : edge === "causal" ? `log|det| of this matrix, ${n ** 2} log|c₁₁|` : "log|det| of this matrix", nats(found)],
     ]);
     const square = places.length === places[0].length;
     says.textContent =
       `${name} (lit) stands in ${count} places, ${square ? (diagonal ? `${diagonal} of them on the main diagonal. ` : "none of them on the main diagonal. ") : "in a matrix that is not square. "}` +
-      (edge === "completed" ? "Nothing stands below that diagonal, so the determinant sees c₁₁ alone."
+      (edge === "completed" ? "Nothing stands below that diagonal, so the determinant sees c₁₁ alone. Grey: the ones that the paper adds; the last rows and columns of the picture are what they make, sums and copies."
         : edge === "causal" ? "Here, too, nothing stands below it: the determinant is c₁₁ once for each of the pixels."
         : edge === "valid" ? "Its rows span a volume that depends on every tap."
-        : "Taps stand below the diagonal as well: the determinant sees them all.");
+        : "Taps stand below the diagonal as well: the determinant may depend on all of them.");
     show(before, picture);
     show(after, filtered(kernel, picture, edge));
   };

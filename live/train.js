@@ -39,8 +39,8 @@ export function train(root, { images, latents, coefficients, opens, rate, batch,
   const progress = add(panel, "p", { class: "explore-progress" });
   const says = add(panel, "p", { role: "status" });
 
-  const charts = add(root, "div", { class: "explore-charts" });
   const gallery = add(root, "div", { class: "explore-gallery" });
+  const charts = add(root, "div", { class: "explore-charts" });
   const board = add(root, "table", { class: "explore-runs" });
   const head = add(add(board, "thead"), "tr");
   for (const title of ["λ", "stopped at epoch", "error there", ""]) add(head, "th", { scope: "col" }, title);
@@ -55,7 +55,7 @@ export function train(root, { images, latents, coefficients, opens, rate, batch,
     charts.replaceChildren();
     draw = {
       validation: chart(charts, { title: "validation error", x, y: { from: 1e-3, to: 0.2, log: true }, height }),
-      log: chart(charts, { title: "log|det W′|", x, y: { from: -3 * d, to: 5 * d }, height }),
+      log: chart(charts, { title: "log|det W|", x, y: { from: -3 * d, to: 5 * d }, height }),
       share: chart(charts, { title: "the square part's share of the hidden signal", x, y: { from: 0, to: 1 }, height }),
     };
     says.textContent = `Press Train: two networks start alike and see the same digits, one without guidance and one with ${named(coefficients[strength()])}.`;
@@ -83,6 +83,7 @@ export function train(root, { images, latents, coefficients, opens, rate, batch,
   }
 
   function end() {
+    if (document.activeElement === halt) bar.firstChild.focus();
     halt.disabled = true;
     if (!worker) return;
     worker.terminate();
@@ -103,8 +104,8 @@ export function train(root, { images, latents, coefficients, opens, rate, batch,
     return (
       `${where} ${rounded(at)}, ${compared} that of the unguided network at that epoch. ` +
       (guided.validation < 1.05 * free.validation ? "Here guidance makes the network no worse. " : "") +
-      `At the end ${percent(guided.share)} of its hidden units' signal comes from the square part (unguided: ${percent(free.share)}). ` +
-      `The tenth of the test images that differ most from the mean there have ${rounded(guided.unusual / guided.others)} times the error of the others (unguided: ${rounded(free.unusual / free.others)}).`
+      `At epoch ${moments.length - 1} the square part's share of the hidden signal is ${percent(guided.share)} (unguided: ${percent(free.share)}), ` +
+      `and the tenth of the test images that differ most from the mean in its pixels have ${rounded(guided.unusual / guided.others)} times the error of the others (unguided: ${rounded(free.unusual / free.others)}).`
     );
   }
 
@@ -133,7 +134,7 @@ export function train(root, { images, latents, coefficients, opens, rate, batch,
     found.forEach(({ coefficient, epoch: at, late }, k) => {
       const row = add(rows, "tr");
       add(row, "th", { scope: "row" }, String(coefficient));
-      add(row, "td", {}, late ? "not yet" : String(at));
+      add(row, "td", {}, late ? `not by ${at}` : String(at));
       add(row, "td", {}, errors[k].toFixed(4));
       add(add(row, "td"), "div", { class: "explore-bar", style: `width: ${(100 * errors[k]) / Math.max(...errors)}%` });
     });

@@ -68,8 +68,8 @@ async function load() {
   const pyodide = await loadPyodide();
   say("unpacking SymPy");
   pyodide.unpackArchive(await archive, "zip", { extractDir: "/lib/python3.13/site-packages" });
-  say("starting");
-  return pyodide.runPython(`${await code}\n{"run": run, "answered": answered}`).toJs({ dict_converter: Object.fromEntries });
+  say("starting SymPy");
+  return pyodide.runPython(`${await code}\nimport sympy\n{"run": run, "answered": answered}`).toJs({ dict_converter: Object.fromEntries });
 }
 
 let said = "", began; // what a start is doing, and since when

@@ -583,7 +583,7 @@ def test_without_its_first_tap_the_papers_determinant_is_zero_and_the_picture_st
     figure.locator("input[type=range]").first.fill("0")
     assert values.all_inner_texts() == ["−∞", "−∞"] and "sees c₁₁ alone" in says.inner_text()
     figure.get_by_label("circular").check()
-    assert values.first.inner_text() == "−∞" != values.last.inner_text() and "sees them all" in says.inner_text()
+    assert values.first.inner_text() == "−∞" != values.last.inner_text() and "may depend on all" in says.inner_text()
     figure.get_by_text("c₂₂").click()
     assert "c₂₂ (lit) stands in 16 places" in says.inner_text() and wrong == []
 
@@ -595,6 +595,7 @@ def test_another_order_of_columns_changes_the_determinant_and_not_the_volume(vis
     before = numbers.all_inner_texts()
     assert before[1] == before[2]  # Cauchy and Binet
     figure.get_by_role("button", name="move column 3 to the right").press("Enter")
+    assert page.evaluate("document.activeElement.ariaLabel") == "move column 4 to the right"  # it goes with the column
     after = numbers.all_inner_texts()
     assert after[0] != before[0] and after[1:] == before[1:] and "Columns 1, 2, 4" in figure.inner_text()
     figure.get_by_role("button", name="1, 2, 3", exact=True).click()
@@ -626,10 +627,10 @@ def test_p_values_are_even_where_nothing_is_chosen_and_crowd_at_zero_where_somet
     figure = page.locator(".explore[data-kind=price]")
     low = figure.locator("td").first
     for _ in range(4):
-        figure.get_by_role("button", name="Run 100 tables").click()
+        figure.get_by_role("button", name="100 more tables").click()
     assert 15 < float(low.inner_text().split()[0]) < 24
     figure.locator("input[type=range]").first.fill("1")
-    figure.get_by_role("button", name="Run 100 tables").click()
+    figure.get_by_role("button", name="100 more tables").click()
     assert 3 < float(low.inner_text().split()[0]) < 7 and wrong == []
 
 
@@ -664,7 +665,7 @@ def test_training_in_the_page_can_be_stopped_and_is_calm_where_that_is_asked(chr
         "/Epoch 20 of/.test(document.querySelector('.explore-progress').textContent)", timeout=120_000
     )
     figure.get_by_role("button", name="Stop").tap()
-    assert figure.locator("tbody tr").count() == 7 and "signal comes from the square part" in figure.inner_text()
+    assert figure.locator("tbody tr").count() == 7 and "share of the hidden signal" in figure.inner_text()
     seen = figure.locator(".explore-progress").inner_text()
     page.wait_for_timeout(500)
     assert figure.locator(".explore-progress").inner_text() == seen
