@@ -60,13 +60,20 @@ class Python {
   }
 }
 
-/** What this browser keeps for the page; nothing where it keeps nothing. */
-function memory(action, ...given) {
+/** What this browser has kept under a name; nothing where it keeps nothing. */
+function kept(name) {
   try {
-    return localStorage[action](...given);
+    return JSON.parse(localStorage.getItem(name)) ?? {};
   } catch {
-    return null;
+    return {};
   }
+}
+
+function keep(name, value) {
+  try {
+    if (value) localStorage.setItem(name, JSON.stringify(value));
+    else localStorage.removeItem(name);
+  } catch {}
 }
 
 const python = new Python();
@@ -103,10 +110,10 @@ class Cell {
 
   /** An edit that was made in this browser, to the text that still stands here, is shown as it was left. */
   restore() {
-    const kept = JSON.parse(memory("getItem", this.key) ?? "{}");
-    if (kept.original !== this.original) return;
-    this.source = kept.source;
-    this.listing.querySelector("pre").textContent = `${kept.source}\n`;
+    const { original, source } = kept(this.key);
+    if (original !== this.original) return;
+    this.source = source;
+    this.listing.querySelector("pre").textContent = `${source}\n`;
     this.element.classList.add("live-edited");
     this.status.textContent = "edited, as you left it; Reset brings the text of the book back";
   }
@@ -182,7 +189,7 @@ class Cell {
     this.view = editor(this.input, this.source, {
       changed: (source) => {
         this.source = source;
-        memory("setItem", this.key, JSON.stringify({ original: this.original, source }));
+        keep(this.key, source !== this.original && { original: this.original, source });
         for (const cell of cells.slice(cells.indexOf(this))) cell.fresh = false;
       },
       run: () => (this.run(), true),
@@ -196,7 +203,7 @@ class Cell {
     this.listing.querySelector("pre").innerHTML = this.printedCode;
     this.element.classList.remove("live-edited");
     this.source = this.original;
-    memory("removeItem", this.key);
+    keep(this.key);
     this.show(this.printed);
     this.status.textContent = "";
     for (const cell of cells.slice(cells.indexOf(this))) cell.fresh = false;
@@ -253,7 +260,7 @@ function runAll() {
       if (!cell.fresh) break;
     }
     for (const cell of waiting) if (cell.status.textContent.startsWith("waiting")) cell.status.textContent = "";
-  });
+  }).catch((error) => (waiting[0].status.textContent = `failed: ${error.message}`));
 }
 
 for (const form of document.querySelectorAll("form.answer")) answer(form);

@@ -48,13 +48,17 @@ def run(source, emit):
     return True
 
 
+def _of_cells(stack):
+    return [frame for frame in stack if frame.filename.startswith("<cell")]
+
+
 def _told(error):
     """An error with the lines of cells alone: what happened inside a library is not the reader's."""
     told = seen = traceback.TracebackException.from_exception(error)
     while seen:
-        seen.stack = traceback.StackSummary.from_list([each for each in seen.stack if each.filename.startswith("<cell")])
+        seen.stack = traceback.StackSummary.from_list(_of_cells(seen.stack))
         cause = seen.__cause__ or seen.__context__
-        if cause and not any(each.filename.startswith("<cell") for each in cause.stack):
+        if cause and not _of_cells(cause.stack):
             seen.__cause__ = seen.__context__ = cause = None
         seen = cause
     return "".join(told.format())
