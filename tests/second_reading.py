@@ -446,9 +446,9 @@ def landscape(value: str, **more) -> Reading:
     return Reading("landscape", value, "spirals", ["21", "22"], ["width"], [700.0], where, kind=kind, **more)
 
 
-def flat(data: str, run: str, coldest: float) -> Reading:
+def flat(data: str, coldest: float, *runs: str) -> Reading:
     where = {"depth": 1, "examples": 100, "way": "tempering", "start": "even"}
-    return Reading("landscape", "Adam, Glorot", data, [run], ["width"], [coldest], where, kind="level")
+    return Reading("landscape", "Adam, Glorot", data, list(runs), ["width"], [coldest], where, kind="level")
 
 
 COLD = {"temperature": [0.5, 0.0]}
@@ -544,9 +544,9 @@ READINGS = {
     "landscape-gains": landscape("Adam, Glorot", pooled=("width",)),
     "landscape-factor": landscape("factor", best="greatest"),
     "landscape-prior": landscape("prior"),
-    "landscape-tabular": flat("diabetes", "23", 400.0),
-    "landscape-images": flat("mnist", "25", 300.0),
-    "landscape-letters": flat("speech", "26", 320.0),
+    "landscape-tabular": flat("diabetes", 400.0, "23"),
+    "landscape-images": flat("mnist", 450.0, "25", "27"),
+    "landscape-letters": flat("speech", 320.0, "26"),
     "landscape-volume": Reading(
         "landscape",
         "errors of Adam, Glorot",

@@ -230,11 +230,11 @@ _NET = {"width": 6, "depth": 3, "examples": 40, "horizon": 2, "sweeps": 5000}
 
 def made(
     store: Store, seed: int, way: str, start: str, value: ArrayLike, visited: float = 20.0, data: str = tasks.SPIRALS,
-    **said: float,
+    coldest: float = 1000.0, **said: float,
 ) -> None:  # fmt: skip
     """A record in which every bin has its value in all blocks."""
     sampler = way == TEMPERING
-    config = {**_NET, "way": way, "start": start, "coldest": 1000.0 * sampler, "count": 20, "moves": 2}
+    config = {**_NET, "way": way, "start": start, "coldest": coldest * sampler, "count": 20, "moves": 2}
     plan = experiment.Plan.of(data, [seed], **config)
     trial = LANDSCAPE.trials(plan)[0]
     value = np.broadcast_to(value, len(EDGES) - 1)
@@ -274,6 +274,15 @@ def test_equilibrium_is_compared_at_equal_loss(tmp_path):
     assert found.errors_adam_glorot == pytest.approx(np.log(0.3 / 0.2))
     assert np.isnan(found.over_sgd_glorot) and np.isnan(found.over_adam_box)
     assert found.spread == pytest.approx(0.1) and found.deep_adam_glorot == pytest.approx(0.1)
+
+
+def test_of_two_ladders_the_colder_one_counts(tmp_path):
+    store = Store(tmp_path)
+    for start in (EVEN, TRAINED):
+        made(store, 0, TEMPERING, start, 0.6)
+        made(store, 0, TEMPERING, start, 0.8, coldest=2000.0)
+    made(store, 0, "Adam", "Glorot", 0.7)
+    assert len(LANDSCAPE.summarised(store)) == 3 and outcome(store).over_adam_glorot == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("fault", ["swaps", "trips", "starts", "no other start"])

@@ -66,7 +66,7 @@ PROFILES = {
     "laptop": [
         *_grid(SPIRALS, range(8), {"width": [6, 8, 12], "depth": 3, "examples": 40}, 700.0, 32, others=_OTHERS),
         *_grid(DIABETES, range(8), _FLAT, 400.0, 24, others=_OTHERS),
-        *_grid(DIGITS, range(5), _FLAT, 300.0, 26, epochs=2000, others=_OTHERS),
+        *_grid(DIGITS, range(5), _FLAT, 450.0, 30, sweeps=600, epochs=2000, others=_OTHERS),
         *_grid(LETTERS, range(5), _FLAT, 320.0, 26, sweeps=600, epochs=2000, others=_OTHERS),
         *(part for examples, epochs in _SIZES
           for part in _grid(SPIRALS, range(8, 16), {"width": 6, "depth": 3, "examples": examples}, 300.0, 24,
@@ -144,15 +144,15 @@ def outcomes(store: Store) -> pd.DataFrame:
     - `arrived`: the share of an optimiser's runs that came to the window's end;
     - `together`: what eight states decide together, less the mean of single ones, in the window.
     """
-    table, curves = LANDSCAPE.table(store), store.curves(LANDSCAPE.name)
-    curves = curves[curves.trial.isin(table.trial)]  # without the shorter of two runs
+    table, curves = _coldest(LANDSCAPE.table(store)), store.curves(LANDSCAPE.name)
+    curves = curves[curves.trial.isin(table.trial)]  # without the shorter and the warmer of two runs
     of = table.set_index("trial")
     found = {
         name: _summary(curve, of.way[name] == TEMPERING, TASKS[of.data[name]])
         for name, curve in curves.groupby("trial")
     }
     rows = []
-    for key, group in table.groupby(["data", "protocol", "seed", "width", "depth", "examples"]):
+    for key, group in table.groupby(_NETWORK):
         if group.duplicated(["way", "start"]).any():
             raise ValueError(f"landscape has several records of one way for {key}")
         beside, task = {(row.way, row.start): (row, found[row.trial]) for row in group.itertuples()}, TASKS[key[0]]
@@ -164,6 +164,17 @@ def outcomes(store: Store) -> pd.DataFrame:
     # What no record has yet is a column, too.
     measured = pd.DataFrame(rows).reindex(columns=["trial", *LANDSCAPE.measures])
     return table.merge(measured, on="trial", validate="one_to_one")
+
+
+_NETWORK = ["data", "protocol", "seed", "width", "depth", "examples"]
+
+
+def _coldest(table: pd.DataFrame) -> pd.DataFrame:
+    """Of the sampler's runs on one network from one start that whose ladder goes coldest: it reaches lower losses, and
+    at one loss all states count alike on every ladder."""
+    sampled, beside = table.way == TEMPERING, [*_NETWORK, "way", "start"]
+    warmer = table[sampled].sort_values("coldest").duplicated(beside, keep="last")
+    return table.drop(warmer.index[warmer])
 
 
 @dataclass(frozen=True)
