@@ -66,7 +66,7 @@ export function cloud(root) {
     says.textContent = !Number.isFinite(change) ? "The map squashes the plane into a point: nothing is left to measure."
       : !Number.isFinite(log) ? "The map squashes the plane into a line: there is no density any more, and the entropy is −∞. The estimate falls, too, but from finitely many points it stays finite."
       : Math.abs(log) < 0.005 ? "The area stays as it was, and so does the entropy, whatever becomes of the shape."
-      : `Each area is multiplied by ${Math.exp(log).toFixed(2)}, and the entropy ${log > 0 ? "rises" : "falls"} by ${Math.abs(log).toFixed(3)} nats; the estimate is off because it knows ${COUNT} points only.`;
+      : `Each area is multiplied by ${Math.exp(log).toFixed(2)}, and the entropy ${log > 0 ? "rises" : "falls"} by ${Math.abs(log).toFixed(3)} nats${Math.abs(change - log) > 0.005 ? `; the estimate is off because it knows ${COUNT} points only` : ""}.`;
   };
   moved();
 }

@@ -40,8 +40,9 @@ export function columns(root) {
   const turn = slider(right, "turn", { min: 0, max: 360, step: 5, value: 35 }, (v) => `${v}°`, () => moved());
   let held;
   box.addEventListener("pointerdown", (event) => ((held = [event.clientX, turn()]), box.setPointerCapture(event.pointerId)));
-  box.addEventListener("pointerup", () => (held = undefined));
-  box.addEventListener("pointermove", ({ clientX }) => held && turn.set((((held[1] + clientX - held[0]) % 360) + 360) % 360));
+  box.addEventListener("pointermove", ({ clientX, pointerId }) => {
+    if (box.hasPointerCapture(pointerId)) turn.set((((held[1] + clientX - held[0]) % 360) + 360) % 360);
+  });
   const fill = readings(right);
   const says = add(right, "p", { role: "status" });
   const list = add(root, "table", { class: "explore-runs" });

@@ -56,6 +56,7 @@ class Python {
   stop() {
     this.worker?.terminate();
     [this.worker, this.spare] = [this.spare, undefined];
+    for (const cell of cells) cell.fresh = false; // its memory is gone
     this.finish?.(false);
   }
 }
@@ -158,12 +159,13 @@ class Cell {
   async execute(status) {
     const output = document.createElement("div");
     output.className = "cell_output live-output";
-    const finished = await python.run({ source: this.source }, ({ kind, text }) => {
+    const { source } = this;
+    const finished = await python.run({ source }, ({ kind, text }) => {
       if (kind === "progress") status.textContent = text;
       else append(output, kind, text);
     });
     this.show(output);
-    this.fresh = finished;
+    this.fresh = finished && source === this.source; // it may have been edited meanwhile
     for (const cell of cells.slice(cells.indexOf(this) + 1)) cell.fresh = false;
     await window.MathJax?.typesetPromise?.([output])?.catch(() => {}); // untypeset a formula can still be read
     return finished;
@@ -213,10 +215,8 @@ class Cell {
     stops += 1;
     python.stop();
     python.warm(); // while the reader thinks
-    for (const cell of cells) {
-      cell.fresh = false;
+    for (const cell of cells)
       if (cell.status.textContent.endsWith("…")) cell.status.textContent = "stopped; Python has forgotten what was run";
-    }
   }
 }
 
@@ -256,7 +256,7 @@ function runAll() {
   queue = queue.then(async () => {
     for (const cell of waiting) {
       if (asked !== stops) return;
-      await cell.runWithAbove();
+      if (!cell.fresh) await cell.runWithAbove();
       if (!cell.fresh) break;
     }
     for (const cell of waiting) if (cell.status.textContent.startsWith("waiting")) cell.status.textContent = "";

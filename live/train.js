@@ -65,7 +65,7 @@ export function train(root, { images, latents, coefficients, opens, rate, batch,
   function start(chosen) {
     renew();
     [trained, began] = [chosen, performance.now()];
-    const fail = () => ((says.textContent = "Training needs a worker, and this page may start none; a page from a file may not: serve the book, for instance with make serve."), end());
+    const fail = () => (end(), (says.textContent = "Training needs a worker, and this page may start none; a page from a file may not: serve the book, for instance with make serve."));
     try {
       worker = new Worker(new URL("trainer.js", BASE));
     } catch {

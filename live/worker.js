@@ -5,13 +5,14 @@ const PATIENCE = 120; // seconds after which a start that nothing is heard of is
 
 const fetchPlain = self.fetch.bind(self);
 let giveUp; // rejects the start that is under way
+let heard = 0; // when something last came or was begun
 let arrived = 0; // of the bytes that a start fetches; BYTES, their number, is filled in when the book is built
 
 /** The same answer, whose bytes are counted as they come. */
 function counted(response) {
   const through = new TransformStream({
     transform(chunk, controller) {
-      arrived += chunk.byteLength;
+      [arrived, heard] = [arrived + chunk.byteLength, Date.now()];
       controller.enqueue(chunk);
     },
   });
@@ -76,7 +77,7 @@ let said = "", began; // what a start is doing, and since when
 
 /** Tells the page, with the share of the bytes that have come and, after some seconds, the time. */
 function say(text = said) {
-  said = text;
+  if (text !== said) [said, heard] = [text, Date.now()];
   const seconds = Math.round((Date.now() - began) / 1000), share = Math.min(100, Math.round((100 * arrived) / BYTES));
   const details = [said.startsWith("fetching") ? `${share} %` : "", seconds >= 5 ? `${seconds} s` : ""].filter(Boolean).join(", ");
   postMessage({ kind: "progress", text: `${said}${details && ` (${details})`} …` });
@@ -87,7 +88,7 @@ async function start() {
   const failed = new Promise((_, reject) => (giveUp = reject));
   const clock = setInterval(() => {
     say();
-    const seconds = Math.round((Date.now() - began) / 1000);
+    const seconds = Math.round((Date.now() - heard) / 1000);
     if (seconds >= PATIENCE) giveUp(new Error(`nothing came of "${said}" in ${seconds} seconds`));
   }, 250);
   try {

@@ -313,7 +313,7 @@ def landscapes() -> pd.DataFrame:
         known[name] = last
     rows = []
     for key, group in trials.groupby(about):
-        longest = group.sort_values("horizon").itertuples()
+        longest = group.sort_values(["horizon", "coldest"]).itertuples()
         ways = {(t.way, t.start): (known[t.trial], t._asdict()["count"]) for t in longest}
         if ("tempering", "even") not in ways:
             continue

@@ -134,14 +134,26 @@ def test_bins_count_visits_or_owners():
 @pytest.mark.parametrize("repeats", [1, 10])
 def test_a_state_that_comes_again_is_no_other_state(repeats):
     """Draws without memory are as many as they are; of draws that each stand ten times there are a tenth."""
-    random, draws, blocks = np.random.default_rng(repeats), 50, 400
-    values = np.repeat(random.random((blocks, draws)), repeats, axis=1)
-    counts = {"count": draws * repeats, "point": 7, "visited": 1}
-    rows = pd.DataFrame({"epoch": range(1, blocks + 1), "value": values.mean(1), "square": (values**2).mean(1)})
-    warming = pd.DataFrame([{"epoch": 0, "value": 9.0, "square": 81.0}])
-    found = of_trial(pd.concat([warming, rows]).assign(**counts), sampler=True)
-    assert found.effective[7] == pytest.approx(blocks * draws, rel=0.2)
-    assert found.value[7] == pytest.approx(values.mean())
+    random, draws, blocks, points = np.random.default_rng(repeats), 10, 20, 500
+    values = np.repeat(random.random((points, blocks, draws)), repeats, axis=2)
+    frames = [
+        pd.DataFrame(
+            {"point": point, "epoch": range(1, blocks + 1), "value": each.mean(1), "square": (each**2).mean(1)}
+        )
+        for point, each in enumerate(values)
+    ]
+    warming = pd.DataFrame({"point": range(points), "epoch": 0, "value": 9.0, "square": 81.0})
+    rows = pd.concat([warming, *frames], ignore_index=True).assign(count=draws * repeats, visited=1)
+    found = of_trial(rows, sampler=True)
+    assert (1 / found.effective).mean() == pytest.approx(1 / (blocks * draws), rel=0.15)
+    assert found.value.to_numpy() == pytest.approx(values.mean((1, 2)))
+
+
+def test_the_parts_of_a_run_that_do_not_agree_are_few_states():
+    """A walk that stays at one value in each half: no more is known than two states would say."""
+    rows = pd.DataFrame({"point": 3, "epoch": range(21), "value": np.repeat([0.0, 1.0], [11, 10]), "visited": 1})
+    found = of_trial(rows.assign(square=rows.value**2, count=1000), sampler=True)
+    assert 2 < found.effective[3] < 4
 
 
 # --- Records ------------------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def explorable(store: Store, outcomes: pd.DataFrame, latent: int) -> dict:
 def trainable(outcomes: pd.DataFrame) -> dict:
     """Tiny digits and how these trials were trained, for a reader who trains: see `live/train.js`.
 
-    It opens at the smallest dimension at which guidance has doubled the error.
+    It opens at the smallest dimension at which guidance has doubled the error, or else where it has raised it most.
     """
     errors = outcomes.pivot_table(index="latent", columns="coefficient", values="test_mse")
     ratio = errors[_OPENS] / errors[0.0]
@@ -180,7 +180,7 @@ def trainable(outcomes: pd.DataFrame) -> dict:
         }
         for name in ("train", "validation", "test")
     }
-    opens = {"latent": int(ratio.index[ratio > 2].min()), "coefficient": _OPENS}
+    opens = {"latent": min(ratio.index[ratio > 2], default=ratio.idxmax()), "coefficient": _OPENS}
     (settings,) = outcomes[["rate", "batch", "horizon"]].drop_duplicates().to_dict("records")
     return {
         "images": images, "latents": errors.index.tolist(), "coefficients": list(paper.COEFFICIENTS), "opens": opens,

@@ -74,7 +74,7 @@ class Visits:
 def of_trial(curve: pd.DataFrame, sampler: bool) -> pd.DataFrame:
     """The means of each bin: of a sampler over all blocks but the warming, of an optimiser in its last one.
 
-    Of a sampler also `effective`, how many independent states would give the mean value of the bin as exactly.
+    Of a sampler also `effective`, about how many independent states would give the mean value of the bin as exactly.
     """
     last = curve[curve.epoch == curve.epoch.max()].set_index("point")
     if not sampler:
@@ -86,15 +86,24 @@ def of_trial(curve: pd.DataFrame, sampler: bool) -> pd.DataFrame:
     return last.assign(**means, count=count, effective=_effective(blocks, means, count))
 
 
+_PARTS = 4  # of a run; shorter ones than a round trip takes would seem to differ less than they do
+
+
 def _effective(blocks: pd.DataFrame, means: pd.DataFrame, count: pd.Series) -> pd.Series:
-    """The variance between states over that of their mean, which is read from how the means of blocks differ.
+    """The variance between states over that of their mean, which is read from how the means of long parts differ.
 
     Source: Flegal and Jones, Annals of Statistics 38 (2010).
     """
-    seen = blocks[blocks["count"] > 0]
-    apart = (seen["count"] * (seen.value - seen.point.map(means.value))) ** 2
-    number = seen.groupby("point").size()
-    error = apart.groupby(seen.point).sum() / count**2 * number / (number - 1).where(number > 1)
+    part = (blocks.epoch - 1) * _PARTS // blocks.epoch.max()
+    sums = (
+        blocks.assign(sum=blocks.value.fillna(0) * blocks["count"])
+        .groupby([blocks.point, part])[["sum", "count"]]
+        .sum()
+    )
+    sums = sums[sums["count"] > 0]
+    apart = (sums["sum"] - sums["count"] * means.value.reindex(sums.index.get_level_values("point")).to_numpy()) ** 2
+    number = apart.groupby("point").size()
+    error = apart.groupby("point").sum() / count**2 * number / (number - 1).where(number > 1)
     return (means.square - means.value**2) / error.where(error > 0)
 
 

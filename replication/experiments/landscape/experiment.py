@@ -144,7 +144,7 @@ def outcomes(store: Store) -> pd.DataFrame:
     - `arrived`: the share of an optimiser's runs that came to the window's end;
     - `together`: what eight states decide together, less the mean of single ones, in the window.
     """
-    table, curves = _coldest(LANDSCAPE.table(store)), store.curves(LANDSCAPE.name)
+    table, curves = counted(store), store.curves(LANDSCAPE.name)
     curves = curves[curves.trial.isin(table.trial)]  # without the shorter and the warmer of two runs
     of = table.set_index("trial")
     found = {
@@ -169,9 +169,10 @@ def outcomes(store: Store) -> pd.DataFrame:
 _NETWORK = ["data", "protocol", "seed", "width", "depth", "examples"]
 
 
-def _coldest(table: pd.DataFrame) -> pd.DataFrame:
-    """Of the sampler's runs on one network from one start that whose ladder goes coldest: it reaches lower losses, and
-    at one loss all states count alike on every ladder."""
+def counted(store: Store) -> pd.DataFrame:
+    """The trials that count: of the sampler's runs on one network from one start that whose ladder goes coldest. It
+    reaches lower losses, and at one loss all states count alike on every ladder."""
+    table = LANDSCAPE.table(store)
     sampled, beside = table.way == TEMPERING, [*_NETWORK, "way", "start"]
     warmer = table[sampled].sort_values("coldest").duplicated(beside, keep="last")
     return table.drop(warmer.index[warmer])

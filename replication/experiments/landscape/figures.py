@@ -89,11 +89,8 @@ def advantage(outcomes: pd.DataFrame) -> Figure:
 
 def volumes(outcomes: pd.DataFrame) -> Figure:
     """ln of the errors of three baselines over those in equilibrium, against the number of points to train on."""
-    measures = {
-        name: "errors" + measure.removeprefix("over")
-        for name, (*_, measure) in WAYS.items()
-        if outcomes["errors" + measure.removeprefix("over")].notna().any()
-    }
+    errors = {name: "errors" + measure.removeprefix("over") for name, (*_, measure) in WAYS.items()}
+    measures = {name: measure for name, measure in errors.items() if outcomes[measure].notna().any()}
     return _intervals(outcomes, "examples", measures, "points to train on", "ln (errors / in equilibrium)")
 
 

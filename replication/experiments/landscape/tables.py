@@ -10,7 +10,7 @@ from replication.experiments.landscape import tasks
 from replication.experiments.landscape.bins import EDGES, of_trial
 from replication.experiments.landscape.config import EVEN, TEMPERING
 from replication.experiments.landscape.equilibrium import FINE, VALUES
-from replication.experiments.landscape.experiment import LANDSCAPE
+from replication.experiments.landscape.experiment import LANDSCAPE, counted
 from replication.experiments.landscape.tasks import SPIRALS, TASKS
 from replication.landscape.histogram import joined
 from replication.sweep.store import Array, Store
@@ -22,7 +22,7 @@ MIDDLES = (EDGES[:-1] + EDGES[1:]) / 2
 
 def down(store: Store, **where: object) -> pd.DataFrame:
     """A of each trial that has these values and each bin of ln L, with the share of its runs that came so low."""
-    trials = LANDSCAPE.default(LANDSCAPE.table(store), **where)
+    trials = LANDSCAPE.default(counted(store), **where)
     curves = store.curves(LANDSCAPE.name)
     curves = dict(iter(curves[curves.trial.isin(trials.trial)].groupby("trial")))
     frames = [
@@ -77,7 +77,7 @@ HEIGHTS = (VALUES[:-1] + VALUES[1:]) / 2
 
 def density(store: Store, **where: object) -> Density:
     """Of the one run of the sampler that has these values and started evenly."""
-    trials = LANDSCAPE.default(LANDSCAPE.table(store), **where)
+    trials = LANDSCAPE.default(counted(store), **where)
     (file,) = trials.file[(trials.way == TEMPERING) & (trials.start == EVEN)]
     kept = store.artefacts(file, LANDSCAPE.name)
     entropy = joined(kept["counts"], kept["mean"], kept["betas"]) - np.log(np.diff(FINE))
@@ -100,7 +100,7 @@ def borders(store: Store, seed: int, width: int) -> dict[str, Any]:
     layers = tasks.widths(problem, width, 3)
     system = tasks.system(problem, layers)
     assert system.value
-    trials = LANDSCAPE.default(LANDSCAPE.table(store), data=SPIRALS, width=width, depth=3, examples=40, seed=seed)
+    trials = LANDSCAPE.default(counted(store), data=SPIRALS, width=width, depth=3, examples=40, seed=seed)
     curves = store.curves(LANDSCAPE.name)
     kept, means = {}, {}
     for kind, way, start in (("equilibrium", TEMPERING, EVEN), ("trained", "Adam", "Glorot")):
