@@ -60,13 +60,16 @@ WAYS = {
 def down(panels: Mapping[str, pd.DataFrame], value: str = "test accuracy") -> Figure:
     """The value against ln L in panels with a title each: equilibrium in black, optimisers in colours.
 
-    Means over draws of the data, where three runs in four have arrived; dotted below.
+    Means over draws of the data, where three in four have been; dotted where fewer than three runs in four have.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.0), sharey=True, squeeze=False)
     for panel, (title, table) in zip(axes[0], panels.items(), strict=True):
         low, high = TASKS[table.data.iloc[0]].window
         rows = table[table.log_loss.between(low - 1.5, high + 0.6)]
-        mean = rows.groupby(["way", "start", "log_loss"])[["value", "arrived"]].mean().reset_index()
+        of_bins = rows.groupby(["way", "start", "log_loss"])
+        mean = of_bins[["value", "arrived"]].mean()
+        # A mean over few of the draws would be that of other draws than its neighbour's.
+        mean = mean.where(of_bins.value.count() >= ARRIVED * rows.seed.nunique()).reset_index()
         ways = {"equilibrium": (TEMPERING, EVEN), **{name: key[:2] for name, key in WAYS.items()}}
         for (name, (way, start)), colour in zip(ways.items(), ("black", *plots.PALETTE), strict=False):
             line = mean[(mean.way == way) & (mean.start == start)]
