@@ -29,9 +29,9 @@ export function convolution(root, { picture }) {
   const padding = choice(right, "The edge of the image:", PADDINGS, "completed", () => moved());
   const pair = add(right, "div", { class: "explore-pair" });
   const [before, after] = ["a digit", "filtered"].map((name) => {
-    const frame = add(pair, "figure");
+    const frame = add(pair, "div");
     const drawn = add(frame, "canvas", { role: "img", "aria-label": name });
-    add(frame, "figcaption", {}, name);
+    add(frame, "span", {}, name);
     return drawn;
   });
   canvas.addEventListener("pointerdown", (event) => {

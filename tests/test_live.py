@@ -171,6 +171,12 @@ def test_what_a_page_fetches_is_there(name):
 # What each "Try it" asks for, and what must come of it: chapter, the edits, the cell that is then run, what it shows.
 TRIES = [
     (
+        "management-theory",
+        {"(kl_u_q + log(K))": "kl_u_q"},
+        "smooth = ",
+        "AssertionError: this step is false: the smoothed loss, term by term",
+    ),
+    (
         "entropy",
         {"f = [Rational(1, 2), Rational(1, 3), Rational(1, 6)]": "f = [Rational(1, 4)] * 4"},
         "shannon = ",

@@ -87,8 +87,10 @@ def fingerprint(data: str, config: LandscapeConfig) -> str:
 def scope(trial: Trial[LandscapeConfig]) -> Scope:
     """What a record can decide: small networks, and another way to equilibrium than the source's."""
     config = trial.config
-    if config.horizon * config.sweeps < 5000:
-        return Scope("quick", f"{config.horizon * config.sweeps} sweeps")
+    # An epoch takes at least so many steps; the more points, the fewer epochs are asked for.
+    length = config.horizon * config.sweeps * (1 if config.way == TEMPERING else config.examples // config.moves)
+    if length < 5000:
+        return Scope("quick", f"{length} {'sweeps' if config.way == TEMPERING else 'steps'}")
     return Scope("reduced", "replica exchange instead of Wang-Landau, networks of some hundred parameters")
 
 
