@@ -290,7 +290,7 @@ def test_every_derivation_chapter_asks_the_reader_to_try_something():
         assert "{admonition} Try it" in (book.SOURCES / f"{chapter}.md").read_text()
     assert {chapter for chapter, *_ in TRIES} == {
         "entropy", "dense", "convolutions", "corollary-6", "losses", "limits", "activations", "residual", "recurrent",
-        "curved-theory", "landscape-theory",
+        "curved-theory", "landscape-theory", "management-theory",
     }  # fmt: skip
 
 
