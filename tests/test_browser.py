@@ -402,7 +402,7 @@ def test_after_a_long_run_is_stopped_another_python_stands_by(visit):
         window.started = 0;
         window.Worker = class extends Worker { constructor(...given) { super(...given); started++; } };
     }""")
-    cell = page.locator("div.cell.tag_live").nth(1)
+    cell = page.locator("div.cell.tag_live").nth(2)  # its last line is not indented
     add(page, cell, "while True: pass")
     button(cell, "Run").click()
     page.wait_for_function("started === 2", timeout=60_000)
