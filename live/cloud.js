@@ -1,5 +1,5 @@
 // A cloud of points and the linear map that moves it: area, log|det W|, and an entropy that is estimated from points alone.
-import { BLUE, INK, ORANGE, add, board, nats, readings } from "./drawing.js";
+import { BLUE, INK, ORANGE, add, board, button, nats, readings } from "./drawing.js";
 import { logDet } from "./linear.js";
 import { chances } from "./measures.js";
 import { estimated, normal } from "./statistics.js";
@@ -19,8 +19,7 @@ export function cloud(root) {
   const points = spiral(COUNT, chances(1)), before = estimated(points);
   const svg = add(root, "svg:svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, class: "explore-chart explore-plane", role: "img", "aria-label": "a cloud of points, as it was and moved" });
   const at = ([x, y]) => [(SIDE * (x + REACH)) / (2 * REACH), (SIDE * (REACH - y)) / (2 * REACH)];
-  for (const line of ["M-4,0L4,0", "M0,-4L0,4"])
-    add(svg, "svg:path", { d: line.replace(/(-?\d),(-?\d)/g, (_, x, y) => at([+x, +y]).join()), class: "explore-axis", opacity: 0.4 });
+  add(svg, "svg:path", { d: `M0,${SIDE / 2}H${SIDE}M${SIDE / 2},0V${SIDE}`, class: "explore-axis", opacity: 0.4 });
   const dots = (colour, faint) => add(svg, "svg:path", { stroke: colour, "stroke-width": faint ? 2 : 2.5, "stroke-linecap": "round", fill: "none", opacity: faint ? 0.25 : 0.8 });
   const drawn = (cloud) => cloud.map((point) => `M${at(point).map((v) => v.toFixed(1))}h0`).join("");
   dots(INK, true).setAttribute("d", drawn(points));
@@ -44,7 +43,7 @@ export function cloud(root) {
   const weight = board(panel, START, (i, j) => `w${"₁₂"[i]}${"₁₂"[j]}`, { min: -2, max: 2, step: 0.05 }, () => moved());
   const bar = add(panel, "div", { class: "explore-buttons" });
   for (const [name, values] of Object.entries(MAPS))
-    add(bar, "button", { type: "button" }, name).addEventListener("click", () => (weight.set(values), moved()));
+    button(bar, name, () => (weight.set(values), moved()));
   const fill = readings(panel);
   const says = add(panel, "p", { role: "status" });
 

@@ -1,5 +1,5 @@
 // A wide weight matrix whose columns can be moved: the square part, its completion, and the volume that no order changes.
-import { BLUE, INK, ORANGE, add, board, nats, readings, slider } from "./drawing.js";
+import { BLUE, INK, ORANGE, add, board, button, nats, readings, slider } from "./drawing.js";
 import { logDet, logVolume } from "./linear.js";
 
 // Example 4 of the paper.
@@ -17,19 +17,19 @@ export const taken = (matrix, columns) => matrix.map((row) => columns.map((j) =>
 export function columns(root) {
   const N = EXAMPLE.length, d = EXAMPLE[0].length;
   let order = Array.from({ length: d }, (_, j) => j); // the number of the column that stands at each place
-  const left = add(root, "div", { class: "explore-side explore-wide" });
+  const left = add(root, "div", { class: "explore-side" });
   const weights = board(left, EXAMPLE, () => "", { min: -9, max: 9, step: 0.5 }, () => moved());
   const movers = add(left, "div", { class: "explore-board", style: `--columns: ${d}` });
   order.forEach((_, j) => {
     const pair = add(movers, "div", { class: "explore-buttons explore-movers" });
     for (const [sign, step] of [["◀", -1], ["▶", 1]]) {
-      const button = add(pair, "button", { type: "button", "aria-label": `move column ${j + 1} to the ${step < 0 ? "left" : "right"}` }, sign);
-      button.disabled = j + step < 0 || j + step >= d;
-      button.addEventListener("click", () => {
+      const mover = button(pair, sign, () => {
         swap(order.map((_, i) => (i === j ? j + step : i === j + step ? j : i)));
         const next = movers.children[j + step].children; // the column's buttons are where it has gone
         (next[step < 0 ? 0 : 1].disabled ? next[step < 0 ? 1 : 0] : next[step < 0 ? 0 : 1]).focus();
       });
+      mover.setAttribute("aria-label", `move column ${j + 1} to the ${step < 0 ? "left" : "right"}`);
+      mover.disabled = j + step < 0 || j + step >= d;
     }
   });
   const completed = add(left, "table", { class: "explore-completed" });
@@ -51,8 +51,7 @@ export function columns(root) {
   const body = add(list, "tbody");
   const rows = choices(d, N).map((numbers) => {
     const row = add(body, "tr");
-    const name = add(add(row, "th", { scope: "row" }), "button", { type: "button" }, numbers.map((number) => number + 1).join(", "));
-    name.addEventListener("click", () => front(numbers));
+    button(add(row, "th", { scope: "row" }), numbers.map((number) => number + 1).join(", "), () => front(numbers));
     return { numbers, row, size: add(row, "td"), bar: add(add(row, "td"), "div", { class: "explore-bar" }) };
   });
 

@@ -1,5 +1,5 @@
 // From a kernel to the matrix of its convolution: which tap stands where, what its determinant sees, and the picture.
-import { add, board, choice, nats, readings, slider } from "./drawing.js";
+import { add, board, button, choice, nats, readings, slider } from "./drawing.js";
 import { ADDED, NOTHING, corollary, exact, filtered, placed } from "./layouts.js";
 
 const START = [[0.1, 0.3, 0], [-0.4, 1, 0.2], [0, 0.3, -0.5]];
@@ -19,7 +19,7 @@ export function convolution(root, { picture }) {
   });
   const bar = add(panel, "div", { class: "explore-buttons" });
   for (const [name, kernel] of Object.entries({ "start again": START, "the centre alone": CENTRE }))
-    add(bar, "button", { type: "button" }, name).addEventListener("click", () => (taps.set(kernel), moved()));
+    button(bar, name, () => (taps.set(kernel), moved()));
   const fill = readings(panel);
   const says = add(panel, "p", { role: "status" });
 

@@ -24,6 +24,13 @@ export function slider(parent, label, { min, max, step, value }, shown, moved) {
   return Object.assign(() => +input.value, { set: (wanted) => ((input.value = wanted), renew(), moved()) });
 }
 
+/** A button; returns its element. */
+export function button(parent, text, pressed) {
+  const made = add(parent, "button", { type: "button" }, text);
+  made.addEventListener("click", pressed);
+  return made;
+}
+
 /** A choice of one among several words; returns a function that reads which. */
 export function choice(parent, legend, words, chosen, moved) {
   const field = add(parent, "fieldset", { class: "explore-choice" });

@@ -2,7 +2,7 @@
 import { cloud } from "./cloud.js";
 import { columns } from "./columns.js";
 import { convolution } from "./convolution.js";
-import { BLUE, INK, ORANGE, add, board, chart, nats, readings, rounded, slider } from "./drawing.js";
+import { BLUE, INK, ORANGE, add, board, button, chart, nats, readings, rounded, slider } from "./drawing.js";
 import { chances, circular, crossings, mahler, outputs, recalled, slopes } from "./measures.js";
 import { price } from "./price.js";
 import { train } from "./train.js";
@@ -53,7 +53,7 @@ function kernel(root) {
   const side = add(root, "div", { class: "explore-side" });
   const bar = add(side, "div", { class: "explore-buttons" });
   for (const [name, values] of Object.entries(KERNELS))
-    add(bar, "button", { type: "button" }, name).addEventListener("click", () => (taps.set(values), moved()));
+    button(bar, name, () => (taps.set(values), moved()));
   const fill = readings(side);
   const says = add(side, "p", { role: "status" });
   const moved = () => {
@@ -164,7 +164,7 @@ function memory(root, { picture, side, ends }) {
   const load = slider(panel, "α", { min: 0.01, max: 0.15, step: 0.01, value: 0.06 }, (v) => v.toFixed(2), () => moved());
   const cue = slider(panel, "cue", { min: 0.1, max: 1, step: 0.1, value: 0.5 }, (v) => `m = ${v.toFixed(1)}`, () => moved());
   const bar = add(panel, "div", { class: "explore-buttons" });
-  add(bar, "button", { type: "button" }, "other patterns").addEventListener("click", () => (draws++, moved()));
+  button(bar, "other patterns", () => (draws++, moved()));
   const says = add(panel, "p", { role: "status" });
   moved();
 }

@@ -1,5 +1,5 @@
 // Tables of experiments in which nothing is there: what choosing the best of several settings makes of p-values.
-import { BLUE, INK, ORANGE, add, readings, slider } from "./drawing.js";
+import { BLUE, INK, ORANGE, add, button, readings, slider } from "./drawing.js";
 import { chances } from "./measures.js";
 import { best } from "./statistics.js";
 
@@ -13,8 +13,8 @@ export function price(root) {
   const tables = slider(panel, "networks", { min: 1, max: 20, step: 1, value: 9 }, (n) => `${n} a table`, () => renew());
   const runs = slider(panel, "runs", { min: 2, max: 20, step: 1, value: 10 }, (n) => `${n} a λ`, () => renew());
   const bar = add(panel, "div", { class: "explore-buttons" });
-  add(bar, "button", { type: "button" }, `${BATCH} more tables`).addEventListener("click", () => (again(), moved()));
-  add(bar, "button", { type: "button" }, "Begin again").addEventListener("click", () => renew());
+  button(bar, `${BATCH} more tables`, () => (again(), moved()));
+  button(bar, "Begin again", () => renew());
   const fill = readings(panel);
   const says = add(panel, "p", { role: "status" });
   const random = chances(7);

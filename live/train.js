@@ -1,5 +1,5 @@
 // Trains guided autoencoders while the reader watches: one network without the entropy loss, others with it.
-import { INK, ORANGE, add, chart, choice, rounded, slider } from "./drawing.js";
+import { INK, ORANGE, add, button, chart, choice, rounded, slider } from "./drawing.js";
 import { stopped } from "./training.js";
 
 const BASE = document.currentScript.src;
@@ -26,15 +26,10 @@ export function train(root, { images, latents, coefficients, opens, rate, batch,
   const patient = slider(panel, "patience", { min: 1, max: 30, step: 1, value: patience }, (n) => (n > 1 ? `${n} epochs` : "1 epoch"), () => show());
   const part = choice(panel, "The square part reads d pixels:", PARTS, "first", () => renew());
   const bar = add(panel, "div", { class: "explore-buttons" });
-  const button = (text, pressed) => {
-    const made = add(bar, "button", { type: "button" }, text);
-    made.addEventListener("click", pressed);
-    return made;
-  };
-  button("Train", () => start([0, coefficients[strength()]]));
-  button("Train with every λ", () => start(coefficients));
-  button("Another start", () => (seed++, renew()));
-  const halt = button("Stop", () => end());
+  button(bar, "Train", () => start([0, coefficients[strength()]]));
+  button(bar, "Train with every λ", () => start(coefficients));
+  button(bar, "Another start", () => (seed++, renew()));
+  const halt = button(bar, "Stop", () => end());
   const key = add(panel, "p", { class: "explore-key" });
   const progress = add(panel, "p", { class: "explore-progress" });
   const says = add(panel, "p", { role: "status" });

@@ -2,7 +2,7 @@
 // -λ log|det W'| of the square part W' of the first weight. A network's parameters lie in one array: the weight, one
 // row of pixels for each hidden unit; the biases of the hidden units; the weight back, one row of hidden units for each
 // pixel; the biases of the pixels.
-import { inverted } from "./linear.js";
+import { inverted, logDet } from "./linear.js";
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
@@ -148,7 +148,7 @@ export function* trained({ train, validation, test }, { latent, which, coefficie
     return {
       validation: judged(state, latent, validation).reduce((sum, { error }) => sum + error, 0) / validation.length,
       unusual: mean(order.slice(0, tenth)), others: mean(order.slice(tenth)),
-      log: inverted(squared(state, pixels, columns)).log,
+      log: logDet(squared(state, pixels, columns)),
       share: share(state, latent, test, columns),
       pictures: shown.map((i) => found[i].output),
     };
