@@ -41,7 +41,8 @@ def ours(latent: int, batch: int, images: torch.Tensor) -> tuple[Step, Weights]:
     @torch.no_grad()
     def step(chosen: torch.Tensor) -> None:
         backward(chosen.expand(len(stack), -1, -1))
-        guidance.backward(parameters[0])
+        guidance.at(parameters[0])
+        guidance.add_to(parameters[0].grad)
         optimiser.step()
 
     return step, lambda: parameters[0]

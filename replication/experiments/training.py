@@ -1,9 +1,9 @@
-"""Training one network with guided kernels: the loop that the convolutional experiments share."""
+"""Training networks with guided kernels: the loop that the convolutional experiments share."""
 
 import json
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isnan
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from entropy_lib import EntropyGuidance
 from entropy_lib.layers import Form
 from replication.experiments.experiment import Better
+from replication.experiments.repeated import Repeated
 from replication.files import digest, write_atomically
 from replication.provenance import computing
 from replication.sweep.trial import Trial
@@ -64,7 +65,7 @@ CLASSIFIED: dict[str, Better] = {
 
 @dataclass
 class Training:
-    """One network on its way to the trial's horizon.
+    """One network on its way to the trial's horizon, `side_by_side` with others or alone.
 
     Images are picked from memory where channels come last, so that a batch needs no copy; `prepare` makes
     the network's input of a batch, `augment` changes it further in training. With a `checkpoint` the state is
@@ -92,6 +93,15 @@ class Training:
         self.device, self.batch, self.horizon = self.kernel.device, config.batch, config.horizon
         self.entropy = self._guidance(config.coefficient, config.form, config.eps) if config.coefficient else None
         self.shuffle = torch.Generator().manual_seed(1_000_003 + self.trial.seed)
+        images, _ = self.splits["train"]
+        self.steps = len(images) // self.batch
+        self._order = torch.zeros(self.steps, self.batch, dtype=torch.long, device=images.device)
+        self._at = torch.zeros(1, dtype=torch.long, device=images.device)
+        self._totals: dict[str, Tensor] = {}
+        self.rows: list[dict[str, float]] = []
+        for group in self.optimiser.param_groups:
+            if "capturable" in group:  # so that a GPU can replay its steps
+                group["capturable"] = self.device.type == "cuda"
 
     def _guidance(self, coefficient: float, form: str, eps: float) -> EntropyGuidance:
         """The paper's loss; `reciprocal-mean` is another reading of it, the mean over each kernel's filters."""
@@ -104,41 +114,52 @@ class Training:
 
     def train(self, tick: Callable[[], object]) -> pd.DataFrame:
         """A row for the start and for every epoch; `tick()` is called after each."""
-        rows = self._taken_up() or [{**self._score("train"), **self._measure()}]
-        while len(rows) <= self.horizon:
-            rows.append({**self._epoch(), **self._measure()})
-            if self.schedule:
-                self.schedule.step(rows[-1]["validation_accuracy"])
-            if self.checkpoint:
-                self._keep(rows)
-            tick()
-            if isnan(rows[-1]["train_loss"]):  # so are all weights, and nothing can follow
-                rows += [rows[-1]] * (self.horizon + 1 - len(rows))
-        return pd.DataFrame(rows).assign(trial=self.trial.id, epoch=range(len(rows)))
+        return side_by_side([self], tick)[0]
 
-    def _epoch(self) -> dict[str, float]:
-        """One pass over the images; scores are of the steps as they were taken, as a framework reports them.
+    def begin(self) -> None:
+        """Where a run that was cut off stood, or the start."""
+        self.rows = self._taken_up() or [{**self._score("train"), **self._measure()}]
 
-        `seconds` is what the pass took, without what is measured at its end.
-        """
-        started = time.perf_counter()
+    def begin_epoch(self) -> None:
+        """Draw the batches of an epoch; sums of scores begin anew."""
         self.model.train()
+        order = torch.randperm(len(self.splits["train"][0]), generator=self.shuffle)
+        # Written into the same tensors each time: a recorded step reads them.
+        self._order.copy_(order[: self._order.numel()].view_as(self._order))
+        for tensor in (self._at, *self._totals.values()):
+            tensor.zero_()
+
+    def step(self) -> None:
+        """One step of the optimiser, on the next batch; scores are of the network as it was before."""
         images, targets = self.splits["train"]
-        order = torch.randperm(len(images), generator=self.shuffle).to(images.device)
-        steps = order[: len(images) // self.batch * self.batch].split(self.batch)
-        totals: dict[str, Tensor] = {}
-        for index in steps:
-            batch, wanted = self._batch(images[index], targets[index])
-            if self.augment:
-                batch, wanted = self.augment(batch, wanted)
-            outputs = self._outputs(batch)
-            self.optimiser.zero_grad()
-            error = self.task.error(outputs, wanted)
-            (error + self.entropy() if self.entropy else error).backward()
-            self.optimiser.step()
-            _add(totals, self.task.scores(outputs.detach(), wanted))
-        means = {f"train_{name}": float(total) / (len(steps) * self.batch) for name, total in totals.items()}
-        return {**means, "seconds": time.perf_counter() - started}
+        index = self._order.index_select(0, self._at)[0]
+        batch, wanted = self._batch(images[index], targets[index])
+        if self.augment:
+            batch, wanted = self.augment(batch, wanted)
+        outputs = self._outputs(batch)
+        self.optimiser.zero_grad()
+        error = self.task.error(outputs, wanted)
+        (error + self.entropy() if self.entropy else error).backward()
+        self.optimiser.step()
+        _add(self._totals, self.task.scores(outputs.detach(), wanted))
+        self._at += 1
+
+    def finished(self) -> dict[str, float]:
+        """An epoch's scores: means over the steps as they were taken, as a framework reports them."""
+        return {f"train_{name}": float(total) / self._order.numel() for name, total in self._totals.items()}
+
+    def end_epoch(self, scores: dict[str, float], seconds: float) -> None:
+        """Measure the network and keep the epoch's row."""
+        self.rows.append({**scores, "seconds": seconds, **self._measure()})
+        if self.schedule:
+            self.schedule.step(self.rows[-1]["validation_accuracy"])
+        if self.checkpoint:
+            self._keep()
+        if isnan(self.rows[-1]["train_loss"]):  # so are all weights, and nothing can follow
+            self.rows += [self.rows[-1]] * (self.horizon + 1 - len(self.rows))
+
+    def curve(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows).assign(trial=self.trial.id, epoch=range(len(self.rows)))
 
     def _batch(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return self.prepare(images.to(self.device).movedim(-1, 1)), targets.to(self.device)
@@ -176,9 +197,14 @@ class Training:
         parts = {"model": self.model, "optimiser": self.optimiser, "schedule": self.schedule}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def _keep(self, rows: list[dict[str, float]]) -> None:
+    def _keep(self) -> None:
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        state |= {"rows": rows, "source": _SOURCE, "shuffle": self.shuffle.get_state(), "random": torch.get_rng_state()}
+        state |= {
+            "rows": self.rows,
+            "source": _SOURCE,
+            "shuffle": self.shuffle.get_state(),
+            "random": torch.get_rng_state(),
+        }
         if self.device.type == "cuda":
             state["random on the device"] = torch.cuda.get_rng_state(self.device)
         write_atomically(self.checkpoint, lambda temporary: torch.save(state, temporary))  # type: ignore[arg-type]
@@ -206,9 +232,51 @@ class Training:
         return state["rows"]
 
 
+def side_by_side(trainings: Sequence[Training], tick: Callable[[], object]) -> list[pd.DataFrame]:
+    """The curves of networks that are trained together, on equally many images in equal batches.
+
+    `tick()` is called after every epoch of each. On a GPU, which a small network alone would not fill, the steps of all
+    of them are one recorded piece of work; on a CPU they are taken in turn. An epoch's `seconds` are its share of the
+    time of all, without what is measured at its end.
+    """
+    for training in trainings:
+        training.begin()
+    work, of = Repeated([], "cpu"), None
+    # Convolutions in float32 as on a CPU: by default a GPU's have a mantissa of ten bits.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        while epoch := min((len(t.rows) for t in trainings if len(t.rows) <= t.horizon), default=0):
+            active = [t for t in trainings if len(t.rows) == epoch]
+            # A recorded step knows the rates that it was recorded with.
+            now = [(id(t), t.optimiser.param_groups[0]["lr"]) for t in active]
+            if now != of:
+                work, of = Repeated([t.step for t in active], active[0].device), now
+            started = time.perf_counter()
+            for training in active:
+                training.begin_epoch()
+            for _ in range(active[0].steps):
+                work()
+            ended = [training.finished() for training in active]
+            seconds = (time.perf_counter() - started) / len(active)
+            for training, means in zip(active, ended, strict=True):
+                training.end_epoch(means, seconds)
+                tick()
+    return [training.curve() for training in trainings]
+
+
+def train_all(trainings: Iterable[Training], device: str, tick: Callable[[], object]) -> list[pd.DataFrame]:
+    """The curves of a stack: on a GPU `side_by_side`, on a CPU one after the other, each made when its turn comes."""
+    if torch.device(device).type == "cuda":
+        return side_by_side(list(trainings), tick)
+    return [training.train(tick) for training in trainings]
+
+
 def _add(totals: dict[str, Tensor], scores: dict[str, Tensor]) -> None:
+    """Add sums over images, in place where there are sums already."""
     for name, values in scores.items():
-        totals[name] = totals.get(name, 0) + values.sum()
+        if name in totals:
+            totals[name] += values.sum()
+        else:
+            totals[name] = values.sum()
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:

@@ -12,6 +12,7 @@ from entropy_lib.layers import dense_penalty
 from entropy_lib.theory.change import square_part
 from entropy_lib.theory.linalg import inverse
 from replication.data.registry import load
+from replication.experiments.repeated import Repeated
 from replication.sweep.trial import Trial
 
 
@@ -60,21 +61,37 @@ def epochs(stack: list[Trial[Any]], device: str, dtype: torch.dtype = torch.floa
     row = torch.tensor([seeds.index(trial.seed) for trial in stack], device=device)
     parameters = initial(stack, train.shape[1], device, dtype)
     guidance, backward = EntropyTerm(stack, train), Backward(parameters)
-    optimiser = torch.optim.Adam(parameters, lr=config.rate, fused=True)
+    on_gpu = train.device.type == "cuda"
+    optimiser = torch.optim.Adam(parameters, lr=config.rate, fused=True, capturable=on_gpu)
     shuffles = [torch.Generator().manual_seed(1_000_003 + seed) for seed in seeds]
 
-    yield Moment(0, parameters, splits, train[:batch].expand(len(stack), -1, -1), backward, guidance, None)
+    # Steps read and write the same tensors each time, so that a GPU can replay them.
+    order = torch.zeros(len(seeds), len(train) // batch, batch, dtype=torch.long, device=device)
+    at = torch.zeros(1, dtype=torch.long, device=device)
+    total = torch.zeros(len(stack), dtype=dtype, device=device)
+    images = train[:batch].expand(len(stack), -1, -1)
+
+    def step() -> None:
+        nonlocal images
+        index = order.index_select(1, at)[:, 0]
+        # One seed: the batch is broadcast over the stack. Several: each trial takes its seed's.
+        images = train[index[0]].expand(len(stack), -1, -1) if len(seeds) == 1 else train[index][row]
+        total.add_(backward(images))
+        guidance.add_to(parameters[0].grad)
+        optimiser.step()
+        at.add_(1)
+
+    work = Repeated([step], train.device)
+    yield Moment(0, parameters, splits, images, backward, guidance, None)
     for epoch in range(1, config.horizon + 1):
-        order = torch.stack([torch.randperm(len(train), generator=shuffle) for shuffle in shuffles]).to(device)
-        steps = order[:, : len(train) // batch * batch].unflatten(1, (-1, batch)).unbind(1)
-        total = torch.zeros(len(stack), dtype=dtype, device=device)
-        for index in steps:
-            # One seed: the batch is broadcast over the stack. Several: each trial takes its seed's.
-            images = train[index[0]].expand(len(stack), -1, -1) if len(seeds) == 1 else train[index][row]
-            total += backward(images)
-            guidance.backward(parameters[0])
-            optimiser.step()
-        yield Moment(epoch, parameters, splits, images, backward, guidance, total / len(steps))
+        for row_of, shuffle in zip(order, shuffles, strict=True):
+            row_of.copy_(torch.randperm(len(train), generator=shuffle)[: row_of.numel()].view_as(row_of))
+        at.zero_()
+        total.zero_()
+        for _ in range(order.shape[1]):
+            guidance.at(parameters[0])  # not recorded: a GPU's inverse asks for values on its way
+            work()
+        yield Moment(epoch, parameters, splits, images, backward, guidance, total / order.shape[1])
 
 
 class EntropyTerm:
@@ -89,16 +106,22 @@ class EntropyTerm:
         guided = coefficients.nonzero()[:, 0]
         self.guided, self.scale = guided.to(train.device), coefficients[guided].to(train.device)[:, None, None]
         self.columns = self.penalty.columns(train, config.latent)
+        self._kept: Tensor | None = None
 
     def gradient(self, weight: Tensor) -> Tensor:
         """λ times the penalty's gradient in the columns that it sees, `(guided, latent, columns)`."""
         return self.scale * self.penalty.gradient(weight[..., self.columns][self.guided], self.eps)
 
-    def backward(self, weight: Tensor) -> None:
-        """Add the term's gradient to `weight.grad`."""
+    def at(self, weight: Tensor) -> None:
+        """Keep the gradient at these weights, each time in the same tensor."""
         if len(self.guided):
-            total: Any = weight.grad
-            seen = total[..., self.columns].index_add_(0, self.guided, self.gradient(weight))
+            gradient = self.gradient(weight)
+            self._kept = gradient if self._kept is None else self._kept.copy_(gradient)
+
+    def add_to(self, total: Any) -> None:
+        """Add what was kept to a gradient `(trials, latent, pixels)`."""
+        if self._kept is not None:
+            seen = total[..., self.columns].index_add_(0, self.guided, self._kept)
             if isinstance(self.columns, Tensor):  # a slice is a view on the gradient itself, a selection a copy
                 total[..., self.columns] = seen
 

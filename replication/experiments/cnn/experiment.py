@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from replication.data.dataset import Dataset
 from replication.data.registry import load
 from replication.experiments.experiment import Cells, Experiment, Plan
-from replication.experiments.training import CLASSIFIED, CURVES, Training, per_network
+from replication.experiments.training import CLASSIFIED, CURVES, Training, per_network, train_all
 from replication.paper import COEFFICIENTS
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Config, Scope, Trial, as_text
@@ -129,9 +129,9 @@ def scope(trial: Trial[CNNConfig]) -> Scope:
 
 
 def stack_by(trial: Trial[CNNConfig], device: str = "cpu") -> Hashable:
-    """The networks of one architecture and seed; they are trained in turn."""
-    shared = replace(trial.config, coefficient=0.0, layers="", form="")
-    return trial.data, shared, trial.seed
+    """The networks of one architecture, on a CPU those of one seed."""
+    shared = replace(trial.config, coefficient=0.0, layers="", form="", eps=0.0)
+    return trial.data, shared, trial.seed if device == "cpu" else None
 
 
 def network(data: Dataset, config: CNNConfig, seed: int) -> nn.Sequential:
@@ -188,10 +188,10 @@ def guided(model: nn.Sequential, layers: str) -> list[str]:
 
 
 def train_stack(stack: list[Trial[CNNConfig]], device: str, tick: Callable[[], object]) -> StackResult:
-    """Train the networks of a stack one after the other, on the same batches in the same order.
+    """Train the networks of a stack, those of a seed on the same batches in the same order.
 
-    One network at a time, its images and kernels with channels last, is what measures fastest on a CPU
-    (`benchmarks/cnn.py`); the processes of a sweep take stacks side by side.
+    On a CPU one network at a time, its images and kernels with channels last, is what measures fastest
+    (`benchmarks/cnn.py`); the processes of a sweep take stacks side by side. A GPU has all of them side by side.
     """
     data = load(stack[0].data, stack[0].fingerprint)
     splits = {
@@ -199,20 +199,18 @@ def train_stack(stack: list[Trial[CNNConfig]], device: str, tick: Callable[[], o
         for name in ("train", "validation", "test")
     }
     count = per_network(len(stack), tick)
-    return StackResult(pd.concat([_train(trial, data, splits, device, count) for trial in stack], ignore_index=True))
+    trainings = (_training(trial, data, splits, device) for trial in stack)
+    return StackResult(pd.concat(train_all(trainings, device, count), ignore_index=True))
 
 
-def _train(
-    trial: Trial[CNNConfig],
-    data: Dataset,
-    splits: dict[str, tuple[Tensor, Tensor]],
-    device: str,
-    tick: Callable[[], object],
-) -> pd.DataFrame:
+def _training(
+    trial: Trial[CNNConfig], data: Dataset, splits: dict[str, tuple[Tensor, Tensor]], device: str
+) -> Training:
     config = trial.config
     model = network(data, config, trial.seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(model.parameters(), lr=config.rate, fused=True)
-    return Training(trial, model, guided(model, config.layers), "0", optimiser, splits).train(tick)
+    at_once = 500 if device == "cpu" else 5000  # small chunks stay in a processor's cache, large ones fill a GPU
+    return Training(trial, model, guided(model, config.layers), "0", optimiser, splits, scored_at_once=at_once)
 
 
 def outcomes(store: Store, epoch: int | None = None) -> pd.DataFrame:

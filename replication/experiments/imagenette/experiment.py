@@ -1,7 +1,8 @@
 """VGG-16 and ResNet-50 with guided kernels, trained on Imagenette (Section 5.4, Table 2)."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import pi
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from replication.data.registry import load
 from replication.experiments.experiment import Cells, Experiment, Plan
-from replication.experiments.training import CLASSIFIED, CURVES, Training
+from replication.experiments.training import CLASSIFIED, CURVES, Training, per_network, train_all
 from replication.networks.vgg_resnet import convolution_names, convolutions, network
 from replication.paper import COEFFICIENTS
 from replication.sweep.checkpoints import checkpoint
@@ -152,13 +153,20 @@ def scope(trial: Trial[ImagenetteConfig]) -> Scope:
 
 
 def stack_by(trial: Trial[ImagenetteConfig], device: str = "cpu") -> Hashable:
-    """One network at a time: it fills a device, and a killed run loses one at most (`Training.checkpoint`)."""
-    return trial.id
+    """One network at a time: it fills a device, and a killed run loses one at most (`Training.checkpoint`).
+
+    On a GPU narrow ones of one architecture together, if they draw nothing while they train.
+    """
+    config = trial.config
+    if device == "cpu" or config.width == 1 or config.strategy != "none":
+        return trial.id
+    return trial.data, replace(config, coefficient=0.0, layers="none", form="", eps=0.0)
 
 
 def train_stack(stack: list[Trial[ImagenetteConfig]], device: str, tick: Callable[[], object]) -> StackResult:
     """Train the network of each trial; a run that was cut off goes on from its last epoch."""
-    return StackResult(pd.concat([training_of(trial, device).train(tick) for trial in stack], ignore_index=True))
+    trainings = (training_of(trial, device) for trial in stack)
+    return StackResult(pd.concat(train_all(trainings, device, per_network(len(stack), tick)), ignore_index=True))
 
 
 def training_of(trial: Trial[ImagenetteConfig], device: str) -> Training:
@@ -166,10 +174,8 @@ def training_of(trial: Trial[ImagenetteConfig], device: str) -> Training:
     if config.strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {config.strategy!r}")
     torch.manual_seed(trial.seed)  # of dropout and augmentation
-    data = load(trial.data, trial.fingerprint, side=config.image)
-    # Photographs go to a GPU as bytes, all at once; on a CPU they stay in their memory-mapped file.
-    splits = {name: (data.images[name].movedim(1, -1).to(device), data.labels[name].to(device)) for name in data.images}
-    classes = len(data.labels["train"].unique())
+    splits = _splits(trial.data, trial.fingerprint, config.image, device)
+    classes = len(splits["train"][1].unique())
     dropout = 0.5 if "dropout" in config.strategy else 0.0
     model = network(config.architecture, classes, config.image, config.width, dropout, trial.seed)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -188,6 +194,13 @@ def training_of(trial: Trial[ImagenetteConfig], device: str) -> Training:
         bfloat16=config.precision == "bfloat16",
         checkpoint=checkpoint(trial),
     )
+
+
+@lru_cache(maxsize=1)
+def _splits(name: str, fingerprint: str, side: int, device: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Photographs go to a GPU as bytes, once for a stack; on a CPU they stay in their memory-mapped file."""
+    data = load(name, fingerprint, side=side)
+    return {part: (data.images[part].movedim(1, -1).to(device), data.labels[part].to(device)) for part in data.images}
 
 
 def standardised(images: Tensor) -> Tensor:
