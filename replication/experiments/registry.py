@@ -16,6 +16,7 @@ from replication.experiments.experiment import Experiment
 from replication.experiments.flow.experiment import FLOW
 from replication.experiments.imagenette.experiment import IMAGENETTE
 from replication.experiments.landscape.experiment import LANDSCAPE
+from replication.experiments.management.experiment import MANAGEMENT
 from replication.experiments.memory.experiment import MEMORY
 from replication.experiments.through.experiment import THROUGH
 from replication.experiments.unet.experiment import UNET
@@ -31,6 +32,7 @@ EXPERIMENTS: Mapping[str, Experiment[Any]] = {
         FLOW,
         IMAGENETTE,
         LANDSCAPE,
+        MANAGEMENT,
         MEMORY,
         THROUGH,
         UNET,

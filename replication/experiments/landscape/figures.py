@@ -62,7 +62,8 @@ def down(panels: Mapping[str, pd.DataFrame], value: str = "test accuracy") -> Fi
 
     Means over draws of the data, where three in four have been; dotted where fewer than three runs in four have.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.0), sharey=True, squeeze=False)
+    alike = len({table.data.iloc[0] for table in panels.values()}) == 1
+    figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.0), sharey=alike, squeeze=False)
     for panel, (title, table) in zip(axes[0], panels.items(), strict=True):
         low, high = TASKS[table.data.iloc[0]].window
         rows = table[table.log_loss.between(low - 1.5, high + 0.6)]

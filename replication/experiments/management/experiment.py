@@ -1,0 +1,220 @@
+"""Twelve techniques side by side: one small classifier, the same images and steps for each, paired by seed.
+
+A blog post lists them as ways to manage entropy ("Taming Disorder", 2025).
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from replication.data.registry import load
+from replication.experiments.experiment import Better, Experiment, Plan
+from replication.experiments.management.measures import (
+    PIXEL_NOISE,
+    accuracy,
+    gaussian_entropy,
+    measured,
+    seen,
+)
+from replication.experiments.management.network import Draws, Networks
+from replication.experiments.management.techniques import TECHNIQUES, Technique, cross_entropy
+from replication.sweep.store import StackResult, Store
+from replication.sweep.trial import Config, Scope, Trial
+
+# What random numbers are drawn for: each purpose has generators of its own, so that techniques share what they can.
+_PICKED, _START, _ORDER, _NOISE, _MEASURED, _TEACHER = range(1, 7)
+# Images of the validation split that the temperature and the strength are chosen on.
+_VALIDATION = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagementConfig(Config):
+    """One technique at one strength. `examples` are drawn from the training images by the seed."""
+
+    technique: str
+    strength: float
+    examples: int = 2000
+    batch: int = 50
+    rate: float = 1e-3
+
+
+# Where a technique has one setting its strength is 1, but for stochastic depth, where it is the probability.
+STRENGTHS: Mapping[str, list[float]] = {
+    "orthogonal": [1.0],
+    "batch norm": [1.0],
+    "stochastic depth": [0.5],
+    "dropout": [0.1, 0.25, 0.5, 0.75],
+    "augmentation": [0.25, 0.5, 1.0, 2.0],
+    "smoothing": [0.02, 0.05, 0.1, 0.3],
+    "entropy": [0.03, 0.1, 0.3, 1.0],
+    "L1": [1e-3, 3e-3, 1e-2, 3e-2],
+    "bottleneck": [1e-4, 1e-3, 1e-2, 1e-1],
+    "distillation": [1.0, 2.0, 4.0, 8.0],
+    "log-det": [1e-4, 1e-3, 1e-2, 1e-1],
+    "combination": [0.1],
+}
+
+
+def _grid(data: str, seeds: range, horizon: int, techniques: Mapping[str, list[float]], **settings: Any) -> list[Plan]:
+    """Plain training and each technique at each of its strengths."""
+    listed = {"none": [0.0], **techniques}
+    return [
+        Plan.of(data, seeds, technique=name, strength=list(strengths), horizon=horizon, **settings)
+        for name, strengths in listed.items()
+    ]
+
+
+_MADE = _grid("mnist", range(10), 30, STRENGTHS)
+PROFILES = {
+    "quick": _grid("digits", range(2), 4, {n: s[-1:] for n, s in STRENGTHS.items()}, examples=500),
+    "laptop": _MADE,
+    "paper": _MADE,
+}
+
+
+def fingerprint(data: str, config: ManagementConfig) -> str:
+    return load(data).fingerprint
+
+
+def scope(trial: Trial[ManagementConfig]) -> Scope:
+    """A look of ours: the source has no experiment."""
+    data = load(trial.data, trial.fingerprint)
+    return Scope("quick" if trial.data == "digits" else "reduced", data.deviation)
+
+
+def stack_by(trial: Trial[ManagementConfig], device: str = "cpu") -> Hashable:
+    """All seeds of one technique at one strength."""
+    return trial.data, trial.config
+
+
+def train_stack(stack: list[Trial[ManagementConfig]], device: str, tick: Callable[[], object]) -> StackResult:
+    """Train the networks of all seeds as one; what is measured at the end stands in the last epoch's row."""
+    config, seeds = stack[0].config, [trial.seed for trial in stack]
+    if config.technique not in TECHNIQUES:
+        raise ValueError(f"technique must be one of {', '.join(TECHNIQUES)}, got {config.technique!r}")
+    technique = TECHNIQUES[config.technique](config.strength)
+    splits = _splits(stack[0], seeds)
+    teacher = None
+    if technique.taught:
+        teaching = Networks(Draws.of(seeds, _TEACHER), splits["train"][0].shape[2])
+        for _ in _epochs(teaching, Technique(0.0), config, splits["train"], seeds, None):
+            pass
+        teacher = seen(teaching, splits["train"][0])[1]
+    networks = Networks(Draws.of(seeds, _START), splits["train"][0].shape[2], technique.normalised)
+    rows: list[Mapping[str, Tensor | float]] = [_scored(networks, splits, float("nan"))]
+    for loss in _epochs(networks, technique, config, splits["train"], seeds, teacher):
+        rows.append(_scored(networks, splits, loss))
+        tick()
+    images = technique.images(splits["train"][0], Draws.of(seeds, _MEASURED))
+    rows[-1] = dict(rows[-1]) | measured(networks, splits, Draws.of(seeds, _MEASURED)) | {
+        "entropy_labels": technique.label_entropy(teacher),
+        "entropy_mask": technique.mask_entropy(),
+        "entropy_inputs": gaussian_entropy(images, PIXEL_NOISE),
+    }  # fmt: skip
+    return StackResult(_curves(stack, rows))
+
+
+def _splits(trial: Trial[ManagementConfig], seeds: list[int]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Training images of each seed `(seeds, examples, pixels)`; those of the others are shared, `(1, n, pixels)`."""
+    data = load(trial.data, trial.fingerprint)
+    images, labels = data.flat("train"), data.labels["train"]
+    picked = Draws.of(seeds, _PICKED).orders(len(images))[:, : trial.config.examples]
+    shared = {"validation": _VALIDATION, "test": None}
+    return {"train": (images[picked], labels[picked])} | {
+        name: (data.flat(name)[None, :most], data.labels[name][None, :most]) for name, most in shared.items()
+    }
+
+
+def _epochs(
+    networks: Networks, technique: Technique, config: ManagementConfig, split: tuple[Tensor, Tensor], seeds: list[int],
+    teacher: Tensor | None,
+):  # fmt: skip
+    """Train for as many epochs as the horizon says; the mean loss of each network after each."""
+    images, labels = split
+    shuffle, noise = Draws.of(seeds, _ORDER), Draws.of(seeds, _NOISE)
+    technique.start(networks, Draws.of(seeds, _START))
+    parameters = [parameter.requires_grad_() for parameter in networks.parameters()]
+    optimiser = torch.optim.Adam(parameters, lr=config.rate, fused=True)
+    rows = torch.arange(len(seeds))[:, None]
+    for _ in range(config.horizon):
+        total: Any = 0.0
+        steps = shuffle.orders(images.shape[1]).split(config.batch, 1)
+        for index in steps:
+            batch = technique.images(images[rows, index], noise)
+            logits = networks.logits(networks.hidden(batch, True, technique.inside(networks, noise)))
+            taught = None if teacher is None else teacher[rows, index]
+            losses = technique.loss(logits, labels[rows, index], taught) + technique.penalty(networks)
+            optimiser.zero_grad()
+            losses.sum().backward()
+            optimiser.step()
+            with torch.no_grad():
+                technique.stepped(networks, config.rate)
+            total += losses.detach()
+        yield total / len(steps)
+
+
+def _scored(
+    networks: Networks, splits: dict[str, tuple[Tensor, Tensor]], loss: Tensor | float
+) -> dict[str, Tensor | float]:
+    """What every epoch's row holds."""
+    images, labels = splits["validation"]
+    logits = seen(networks, images)[1]
+    labels = labels.expand(len(logits), -1)
+    return {
+        "train_loss": loss,
+        "validation_accuracy": accuracy(logits, labels),
+        "validation_nll": cross_entropy(logits, labels),
+    }
+
+
+def _curves(stack: list[Trial[ManagementConfig]], rows: list[Mapping[str, Tensor | float]]) -> pd.DataFrame:
+    """A row for each network and epoch."""
+    return pd.DataFrame([
+        {"trial": trial.id, "epoch": epoch}
+        | {name: float(value[i]) if isinstance(value, Tensor) else value for name, value in row.items()}
+        for i, trial in enumerate(stack)
+        for epoch, row in enumerate(rows)
+    ])  # fmt: skip
+
+
+def outcomes(store: Store) -> pd.DataFrame:
+    """One row per trial with every measure after training.
+
+    - `gap`: test minus training NLL; `shifted_loss`: accuracy lost on shifted images;
+    - `diverged`: the training loss was not finite at some epoch.
+    """
+    curves = store.curves(MANAGEMENT.name)
+    last = curves[curves.epoch == curves.groupby("trial").epoch.transform("max")].drop(columns=["epoch"])
+    lost = curves[curves.epoch > 0].groupby("trial").train_loss.apply(lambda each: each.isna().any())
+    table = MANAGEMENT.table(store).merge(last, on="trial", validate="one_to_one")
+    return table.assign(gap=table.test_nll - table.train_nll, diverged=table.trial.map(lost))
+
+
+BETTER: dict[str, Better] = {
+    "test_accuracy": "higher", "test_nll": "lower", "calibration": "lower", "calibration_cooled": "lower",
+    "nll_cooled": "lower", "shifted_accuracy": "higher", "gap": "lower", "validation_nll": "lower",
+}  # fmt: skip
+ENTROPIES = (
+    "entropy_labels", "entropy_test", "entropy_shifted", "entropy_scrambled", "entropy_mask", "entropy_hidden",
+    "entropy_inputs", "entropy_map",
+)  # fmt: skip
+
+MANAGEMENT = Experiment(
+    name="management",
+    protocol=1,
+    config=ManagementConfig,
+    profiles=PROFILES,
+    train=train_stack,
+    stack_by=stack_by,
+    scope=scope,
+    fingerprint=fingerprint,
+    outcomes=outcomes,
+    measures={**BETTER, **dict.fromkeys((*ENTROPIES, "zeros"), "higher"), "diverged": "lower"},
+    columns={"validation_accuracy": (0.0, 1.0), "validation_nll": (0.0, float("inf"))},
+    treatment="strength",
+    unguided={"technique": "none"},
+)
