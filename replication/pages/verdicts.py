@@ -27,6 +27,7 @@ PARTS = {
     "our predictions": ("ours",),
     "curved memories": ("memory",),
     "entropy landscapes": ("landscape",),
+    "entropy management": ("management",),
 }
 # Who says it, before the place.
 _SOURCES = {
@@ -36,6 +37,7 @@ _SOURCES = {
     "yang2025": "Yang and others (2025), ",
     "yang2025-summary": "a machine's summary of Yang and others (2025), ",
     "pakman2026": "Pakman and others (2026), ",
+    "taming2025": "a blog post (2025), ",
     "ours": "this book, ",
 }
 

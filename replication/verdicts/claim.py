@@ -47,7 +47,7 @@ AnyTest = Annotated[
 
 # Who says it: the paper, a popular report on it and on other work, works beside it, a machine's summary of one of them,
 # or this book.
-Source = Literal["paper", "report", "aguilera2025", "yang2025", "yang2025-summary", "pakman2026", "ours"]
+Source = Literal["paper", "report", "aguilera2025", "yang2025", "yang2025-summary", "pakman2026", "taming2025", "ours"]
 
 
 class InvalidClaim(ValueError):
