@@ -29,6 +29,7 @@ _HOME = {
     "DenseEntropyLoss": "guidance",
     "ConvEntropyLoss": "guidance",
     "EntropyGuidance": "guidance",
+    "TargetEntropy": "regulator",
     "entropy_flow": "flow",
     "filter_flow": "filters",
     "select_layers": "filters",
@@ -55,6 +56,7 @@ __all__ = [
     "DenseEntropyLoss",
     "ConvEntropyLoss",
     "EntropyGuidance",
+    "TargetEntropy",
     "entropy_flow",
     "filter_flow",
     "select_layers",
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from entropy_lib.nonlinear.norms import norm_entropy_change
     from entropy_lib.nonlinear.recurrent import gru_entropy_change, lstm_entropy_change, rnn_entropy_change
     from entropy_lib.nonlinear.residual import residual_entropy_change
+    from entropy_lib.regulator import TargetEntropy
     from entropy_lib.theory.change import conv_entropy_change, dense_entropy_change
     from entropy_lib.theory.circular import circular_conv_entropy_change
     from entropy_lib.theory.completion import complete_conv, complete_dense, conv_matrix

@@ -21,13 +21,14 @@ ROOT = Path(__file__).parents[1]
 LAMBDAS = [0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0]
 LARGE, WIDE, STRONG = [100, 140, 180, 220, 260], [60, 100, 140, 180, 220, 260], LAMBDAS[3:]
 # What an unguided network has no say in, and what the experiments leave as it is unless a claim says otherwise.
-GUIDANCE = {"form", "eps", "layers"}
+GUIDANCE = {"form", "eps", "layers", "technique"}
 USUAL = {
     "autoencoder": {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3},
     "anatomy": {"batch": 32, "rate": 1e-3, "init": "torch", "form": "log", "eps": 1e-3},
     "through": {"batch": 128, "rate": 1e-3},
     "memory": {},
     "landscape": {},
+    "management": {"rate": 1e-3, "batch": 50, "examples": 2000},
     "cnn": {
         "batch": 32,
         "rate": 1e-3,
@@ -387,6 +388,25 @@ def unets() -> pd.DataFrame:
 # --- Cells and seeds of the plan --------------------------------------------------------------------
 
 
+def managed() -> pd.DataFrame:
+    """The last epoch of each network, and three differences between networks of one seed."""
+    trials, curves = records("management")
+    measured = ["gap", "calibration", "calibration_cooled", "test_accuracy", "test_nll", "nll_cooled", "entropy_hidden"]
+    measured += ["shifted_accuracy", "entropy_test", "faster", "beyond", "beyond_nll"]
+    if trials.empty:
+        about = ["data", "seed", "horizon", "coefficient", "technique", *USUAL["management"], "diverged"]
+        return pd.DataFrame(columns=[*about, *measured])
+    last = curves.sort_values("epoch").groupby("trial").tail(1).set_index("trial").drop(columns="epoch")
+    found = trials.set_index("trial").join(last).assign(diverged=False).rename(columns={"strength": "coefficient"})
+    found["gap"] = found.test_nll - found.train_nll
+    slow = found[found.rate == 1e-3].set_index(["technique", "coefficient", "seed"])
+    for name, value in (("faster", "test_accuracy"), ("beyond", "test_accuracy"), ("beyond_nll", "test_nll")):
+        rivals = {"combination": ("smoothing", 0.01), "regulator": ("entropy", 0.2)} if name != "faster" else {}
+        beside = [(*rivals.get(r.technique, (r.technique, r.coefficient)), r.seed) for r in found.itertuples()]
+        found[name] = found[value].to_numpy() - slow[value].reindex(pd.MultiIndex.from_tuples(beside)).to_numpy()
+    return found
+
+
 @dataclass
 class Reading:
     """One claim in the second reading; `value` names a column, `ratio` says how two are compared."""
@@ -449,6 +469,11 @@ def landscape(value: str, **more) -> Reading:
 def flat(data: str, coldest: float, *runs: str) -> Reading:
     where = {"depth": 1, "examples": 100, "way": "tempering", "start": "even"}
     return Reading("landscape", "Adam, Glorot", data, list(runs), ["width"], [coldest], where, kind="level")
+
+
+def technique(value: str, name: str, strength: float, **more) -> Reading:
+    where = {"technique": [name], "rate": more.pop("rate", 1e-3)}
+    return Reading("management", value, "mnist", ["28"], ["technique"], [strength], where, **more)
 
 
 COLD = {"temperature": [0.5, 0.0]}
@@ -557,6 +582,28 @@ READINGS = {
         {"depth": 3, "width": 6, "way": "tempering", "start": "even"},
         kind="trend",
     ),  # fmt: skip
+    "management-smoothing-overfitting": technique("gap", "smoothing", 0.01),
+    "management-smoothing-calibration": technique("calibration", "smoothing", 0.01),
+    "management-smoothing-accuracy": technique("test_accuracy", "smoothing", 0.01),
+    "management-dropout-hidden": technique("entropy_hidden", "dropout", 0.75),
+    "management-augmentation-robust": technique("shifted_accuracy", "augmentation", 1.0),
+    "management-entropy-peaked": technique("entropy_test", "entropy", 0.2),
+    "management-distillation-calibration": technique("calibration", "distillation", 1.0),
+    "management-sparse-accuracy": technique("test_accuracy", "L1", 0.1),
+    "management-sparse-robust": technique("shifted_accuracy", "L1", 0.1),
+    "management-norm-rates": technique("faster", "batch norm", 1.0, rate=0.03),
+    "management-combination": technique("beyond", "combination", 0.01, kind="level"),
+    "management-regulator": Reading(
+        "management",
+        "beyond_nll",
+        "mnist",
+        ["29"],
+        ["technique"],
+        [0.2],
+        {"technique": ["regulator"], "rate": 1e-3},
+        kind="level",
+    ),
+    "management-log-det": technique("test_accuracy", "log-det", 0.001),
     "cnn-all-increase": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-train-seeds": Reading("cnn", "train_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-all-layers": Reading("cnn", "test_accuracy", "cifar10", ["13"], by=["architecture"], where={"layers": "all"}),
@@ -623,7 +670,7 @@ READINGS = {
 
 
 Cells = dict[tuple, dict[int, float]]
-TREATMENTS = ("coefficient", "curvature", "coldest")
+TREATMENTS = ("coefficient", "curvature", "coldest", "strength")
 
 
 def planned(reading: Reading, data: str) -> Cells:
@@ -778,10 +825,11 @@ def evidence(reading: Reading, data: str | None = None) -> tuple[pd.DataFrame, C
         "through": whole,
         "memory": memories,
         "landscape": landscapes,
+        "management": managed,
     }
     rows = autoencoders(reading.until) if reading.table == "autoencoder" else tables[reading.table]()
     kept = rows.data == data
-    for name, value in USUAL[reading.table].items():
+    for name, value in (USUAL[reading.table] | {n: v for n, v in reading.where.items() if n == "rate"}).items():
         kept &= (rows[name] == value) | ((rows.coefficient == 0) & (name in GUIDANCE))
     for name, wanted in reading.where.items() if reading.table in ("memory", "landscape") else ():
         kept &= rows[name].isin(wanted if isinstance(wanted, list) else [wanted])

@@ -162,3 +162,13 @@ def _row(ours: pd.DataFrame) -> dict[str, float | str]:
         "λ": f"{tested.coefficient[best]:g}", "gain, test": tested.gain[best], "gain from": tested.low[best],
         "gain to": tested.high[best], "gain, the paper's way": validated.gain[best],
     }  # fmt: skip
+
+
+def pace(store: Store) -> pd.DataFrame:
+    """Median seconds of a network's epoch on CIFAR-10, by architecture and device; in a GPU's stack its share of it."""
+    trials = CNN.default(CNN.table(store), data="cifar10", layers="first")
+    curves = store.curves(CNN.name)
+    epochs = curves[curves.epoch > 0].merge(trials[["trial", "architecture", "device"]], on="trial")
+    return epochs.groupby(["architecture", "device"]).agg(
+        networks=("trial", "nunique"), seconds=("seconds", "median")
+    ).reset_index()  # fmt: skip

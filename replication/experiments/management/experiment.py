@@ -51,14 +51,16 @@ STRENGTHS: Mapping[str, list[float]] = {
     "augmentation": [0.25, 0.5, 1.0, 2.0],
     "smoothing": [0.003, 0.01, 0.03, 0.1],
     "entropy": [0.1, 0.2, 0.3, 1.0],
+    "regulator": [0.1, 0.2, 0.3, 0.4],
     "L1": [0.003, 0.01, 0.03, 0.1],
     "bottleneck": [1e-4, 1e-3, 1e-2, 1e-1],
     "distillation": [1.0, 2.0, 4.0, 8.0],
     "log-det": [1e-4, 1e-3, 1e-2, 1e-1],
     "combination": [0.01, 0.03, 0.1, 0.3],
 }
-# Of the combination's parts the one that was best by itself on the seeds that explored.
-_BEST_PART = ("smoothing", 0.01)
+# What two of them are set against, beside plain training, at the strength that was best on the seeds that explored: the
+# best of the combination's parts, and the fixed coefficient.
+RIVALS = {"combination": ("smoothing", 0.01), "regulator": ("entropy", 0.2)}
 _FAST = 0.03
 
 
@@ -191,7 +193,7 @@ def outcomes(store: Store) -> pd.DataFrame:
     """One row per trial with every measure after training.
 
     - `gap`: test minus training NLL;
-    - `over_part`, `over_part_nll`: of the combination, test accuracy and NLL minus those of its best part alone;
+    - `over_rival`, `over_rival_nll`: test accuracy and NLL minus those of the technique's rival;
     - `over_usual_rate`: test accuracy minus that of the same networks at the usual rate;
     - `diverged`: the training loss was not finite at some epoch.
     """
@@ -201,10 +203,10 @@ def outcomes(store: Store) -> pd.DataFrame:
     table = MANAGEMENT.table(store).merge(last, on="trial", validate="one_to_one")
     cell = ["data", "examples", "technique", "strength", "seed"]
     usual = table[table.rate == MANAGEMENT.settings["rate"]].set_index(cell)
-    part = pd.MultiIndex.from_frame(table.assign(technique=_BEST_PART[0], strength=_BEST_PART[1])[cell])
-    combined = (table.technique == "combination") & (table.rate == MANAGEMENT.settings["rate"])
-    for name, measure in {"over_part": "test_accuracy", "over_part_nll": "test_nll"}.items():
-        table[name] = (table[measure] - usual[measure].reindex(part).to_numpy()).where(combined)
+    rivals = [(row.data, row.examples, *RIVALS.get(row.technique, ("", 0.0)), row.seed) for row in table.itertuples()]
+    for name, measure in {"over_rival": "test_accuracy", "over_rival_nll": "test_nll"}.items():
+        beside = usual[measure].reindex(pd.MultiIndex.from_tuples(rivals))
+        table[name] = (table[measure] - beside.to_numpy()).where(table.rate == MANAGEMENT.settings["rate"])
     same = usual.test_accuracy.reindex(pd.MultiIndex.from_frame(table[cell])).to_numpy()
     return table.assign(
         gap=table.test_nll - table.train_nll, over_usual_rate=table.test_accuracy - same, diverged=table.trial.map(lost)
@@ -214,7 +216,7 @@ def outcomes(store: Store) -> pd.DataFrame:
 BETTER: dict[str, Better] = {
     "test_accuracy": "higher", "test_nll": "lower", "calibration": "lower", "calibration_cooled": "lower",
     "nll_cooled": "lower", "shifted_accuracy": "higher", "gap": "lower", "validation_nll": "lower",
-    "over_part": "higher", "over_part_nll": "lower", "over_usual_rate": "higher",
+    "over_rival": "higher", "over_rival_nll": "lower", "over_usual_rate": "higher",
 }  # fmt: skip
 ENTROPIES = (
     "entropy_labels", "entropy_test", "entropy_shifted", "entropy_scrambled", "entropy_mask", "entropy_hidden",

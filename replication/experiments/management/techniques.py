@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from entropy_lib import TargetEntropy
 from entropy_lib.layers import dense_penalty
 from replication.experiments.management.network import CLASSES, UNITS, Draws, Inside, Networks
 
@@ -145,6 +146,18 @@ class EntropyRegularisation(Technique):
         return cross_entropy(logits, labels) - self.strength * entropy(logits).mean(1)
 
 
+class Regulator(Technique):
+    """The mean entropy of the predictions is held at this many nats by a coefficient that adapts."""
+
+    def __init__(self, strength: float):
+        super().__init__(strength)
+        self.hold = TargetEntropy(strength)
+
+    def loss(self, logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
+        held: Tensor = self.hold(logits)
+        return cross_entropy(logits, labels) + held
+
+
 class Sparse(Technique):
     """An L1 penalty on the weights of this strength, by a proximal step after each of the optimiser's."""
 
@@ -218,6 +231,7 @@ TECHNIQUES: Mapping[str, type[Technique]] = {
     "augmentation": Augmentation,
     "smoothing": Smoothing,
     "entropy": EntropyRegularisation,
+    "regulator": Regulator,
     "L1": Sparse,
     "bottleneck": Bottleneck,
     "distillation": Distillation,
