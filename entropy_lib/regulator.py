@@ -15,8 +15,8 @@ class TargetEntropy(nn.Module):
         α ← α + rate · (target - H(q)),
 
     gradient ascent on the multiplier of the constraint that the mean is the target. A positive α rewards uncertainty, a
-    negative one certainty. Where the optimiser is at rest, and α too, the loss is least among all predictions with that
-    entropy. A large rate makes the two chase each other. In evaluation α stays as it is; it travels with `state_dict()`.
+    negative one certainty. Where the optimiser is at rest, and α too, the loss is stationary among all predictions with
+    that entropy. A large rate makes the two chase each other. In evaluation α stays; it travels with `state_dict()`.
 
     Args:
         target: mean entropy in nats, above 0 and below ln K of K classes.

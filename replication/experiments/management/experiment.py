@@ -3,7 +3,7 @@
 A blog post lists them as ways to manage entropy ("Taming Disorder", 2025).
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +100,10 @@ def stack_by(trial: Trial[ManagementConfig], device: str = "cpu") -> Hashable:
 
 
 def train_stack(stack: list[Trial[ManagementConfig]], device: str, tick: Callable[[], object]) -> StackResult:
-    """Train the networks of all seeds as one; what is measured at the end stands in the last epoch's row."""
+    """Train the networks of all seeds as one; what is measured at the end stands in the last epoch's row.
+
+    The row of epoch 0 is of the networks before the technique has touched them.
+    """
     config, seeds = stack[0].config, [trial.seed for trial in stack]
     if config.technique not in TECHNIQUES:
         raise ValueError(f"technique must be one of {', '.join(TECHNIQUES)}, got {config.technique!r}")
@@ -109,12 +112,12 @@ def train_stack(stack: list[Trial[ManagementConfig]], device: str, tick: Callabl
     teacher = None
     if technique.taught:
         teaching = Networks(Draws.of(seeds, _TEACHER), splits["train"][0].shape[2])
-        for _ in _epochs(teaching, Technique(0.0), config, splits["train"], seeds, None):
+        for _ in trained(teaching, Technique(0.0), config, splits["train"], seeds, None):
             pass
         teacher = seen(teaching, splits["train"][0])[1]
     networks = Networks(Draws.of(seeds, _START), splits["train"][0].shape[2], technique.normalised)
     rows: list[Mapping[str, Tensor | float]] = [_scored(networks, splits, float("nan"))]
-    for loss in _epochs(networks, technique, config, splits["train"], seeds, teacher):
+    for loss in trained(networks, technique, config, splits["train"], seeds, teacher):
         rows.append(_scored(networks, splits, loss))
         tick()
     images = technique.images(splits["train"][0], Draws.of(seeds, _MEASURED))
@@ -137,10 +140,10 @@ def _splits(trial: Trial[ManagementConfig], seeds: list[int]) -> dict[str, tuple
     }
 
 
-def _epochs(
+def trained(
     networks: Networks, technique: Technique, config: ManagementConfig, split: tuple[Tensor, Tensor], seeds: list[int],
     teacher: Tensor | None,
-):  # fmt: skip
+) -> Iterator[Tensor]:  # fmt: skip
     """Train for as many epochs as the horizon says; the mean loss of each network after each."""
     images, labels = split
     shuffle, noise = Draws.of(seeds, _ORDER), Draws.of(seeds, _NOISE)
