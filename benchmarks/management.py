@@ -2,9 +2,9 @@
 
     python benchmarks/management.py
 
-One by one is what a user would write: torch's layers, its `DataLoader`, its Adam, a loop. The stack is the experiment's.
-Both have one thread and noise of MNIST's shape; leave the machine alone meanwhile, it takes a minute. The book's page on
-performance reads the file.
+One by one is what a user would write: torch's layers, its `DataLoader`, its Adam, a loop. The stack is that of the
+experiment. Both have one thread and noise of MNIST's shape; leave the machine alone meanwhile, it takes a minute. The
+book's page on performance reads the file.
 """
 
 import json
