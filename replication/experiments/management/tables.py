@@ -25,6 +25,8 @@ SOURCE: Mapping[tuple[str, str], int] = {
 # What is said to be gained, and what might predict it.
 GAINS = ("test_accuracy", "calibration", "shifted_accuracy")
 _RESAMPLED = 2000
+# A quantity that fewer techniques move cannot be asked: every resample would have the sign of the same one or two.
+_FEWEST = 6
 
 
 def changes(outcomes: pd.DataFrame, measures: tuple[str, ...]) -> pd.DataFrame:
@@ -61,6 +63,8 @@ def arrows(outcomes: pd.DataFrame) -> pd.DataFrame:
 def predictions(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Does a change of an entropy predict a gain? Spearman's correlation over techniques at a strength.
 
+    Asked of the entropies that at least six techniques move.
+
     Both are changes against plain training, means over seeds, on the test split, on which no strength was chosen.
     The unit is a technique: whole techniques are drawn with replacement for the interval and for a two-sided p, which
     Holm's rule corrects over all rows.
@@ -75,11 +79,9 @@ def predictions(outcomes: pd.DataFrame) -> pd.DataFrame:
         np.concatenate([blocks[k] for k in random.integers(0, len(blocks), len(blocks))]) for _ in range(_RESAMPLED)
     ]
     rows = []
-    for quantity in ENTROPIES:
+    for quantity in (name for name in ENTROPIES if names[table[name] != 0].nunique() >= _FEWEST):
         for gain in GAINS:
             pair = table[[quantity, gain]].to_numpy()
-            if not (np.ptp(pair, axis=0) > 0).all():
-                continue
             again = np.array([_ranked(pair[rows_]) for rows_ in drawn])
             again = again[np.isfinite(again)]
             low, high = np.quantile(again, [0.025, 0.975])
