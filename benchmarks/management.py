@@ -37,10 +37,13 @@ class Network(nn.Module):
 
     def __init__(self, technique: str):
         super().__init__()
-        norm = nn.BatchNorm1d(UNITS) if technique == "batch norm" else nn.Identity()
-        drop = nn.Dropout(STRENGTHS[technique]) if technique == "dropout" else nn.Identity()
-        self.first = nn.Sequential(nn.Linear(PIXELS, UNITS), norm, nn.GELU(), drop)
-        self.middle = nn.Sequential(nn.Linear(UNITS, UNITS), norm, nn.GELU(), drop)
+
+        def layer(inputs: int) -> nn.Sequential:
+            norm = nn.BatchNorm1d(UNITS) if technique == "batch norm" else nn.Identity()
+            drop = nn.Dropout(STRENGTHS[technique]) if technique == "dropout" else nn.Identity()
+            return nn.Sequential(nn.Linear(inputs, UNITS), norm, nn.GELU(), drop)
+
+        self.first, self.middle = layer(PIXELS), layer(UNITS)
         self.last = nn.Linear(UNITS, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -75,7 +78,11 @@ def stacked(technique: str, images: Tensor, labels: Tensor) -> Callable[[], None
     made = TECHNIQUES[technique](STRENGTHS[technique])
     networks = Networks(Draws.of(list(SEEDS), 2), PIXELS, made.normalised)
     epochs = trained(networks, made, replace(CONFIG, horizon=1000), (images, labels), list(SEEDS), None)
-    return lambda: next(epochs) and None
+
+    def epoch() -> None:
+        next(epochs)
+
+    return epoch
 
 
 def seconds(epoch: Callable[[], None]) -> float:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from entropy_lib.theory.checks import lifted
+
 
 class TargetEntropy(nn.Module):
     r"""Adds -α H(q) to a loss, with an α that is changed at every step so that the mean H(q) comes to a target.
@@ -26,7 +28,7 @@ class TargetEntropy(nn.Module):
         logits `(..., n, K)` of n examples; the term, and α, have the shape `(...)`: one for each network of a stack.
 
     Raises:
-        ValueError: a rate or a target not above 0; at the first call, one that K classes cannot have.
+        ValueError: a rate or a target not above 0; at a call, a target that K classes cannot have.
 
     Source:
         the "adaptive entropy regulators" of the blog post *Taming Disorder* (2025), which gives no formula; the rule is
@@ -59,16 +61,19 @@ class TargetEntropy(nn.Module):
                 f"target must be below ln {classes} = {math.log(classes):.3f} nats, the most that {classes} classes "
                 f"can have, got {self.target}"
             )
-        logarithms = logits.log_softmax(-1)
-        entropy = -(logarithms.exp() * logarithms).sum(-1).mean(-1)
+        logarithms = lifted(logits).log_softmax(-1)  # steps of α are small: half precision would lose them
+        # A class that is ruled out, with the logit -∞, adds nothing and has no gradient.
+        finite = logarithms.clamp(min=torch.finfo(logarithms.dtype).min)
+        entropy = -(logarithms.exp() * finite).sum(-1).mean(-1)
         if self.training:
             self.coefficient = self.coefficient + self.rate * (self.target - entropy.detach())
-        return -self.coefficient * entropy
+        term: Tensor = -self.coefficient * entropy
+        return term
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         kept = state_dict.get(prefix + "coefficient")
         if kept is not None:  # a stack's has the stack's shape, a new one's has none yet
-            self.coefficient = torch.zeros_like(kept)
+            self.coefficient = self.coefficient.new_zeros(kept.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:

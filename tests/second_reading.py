@@ -397,9 +397,11 @@ def managed() -> pd.DataFrame:
         about = ["data", "seed", "horizon", "coefficient", "technique", *USUAL["management"], "diverged"]
         return pd.DataFrame(columns=[*about, *measured])
     last = curves.sort_values("epoch").groupby("trial").tail(1).set_index("trial").drop(columns="epoch")
-    found = trials.set_index("trial").join(last).assign(diverged=False).rename(columns={"strength": "coefficient"})
+    lost = ~np.isfinite(curves[curves.epoch > 0].groupby("trial").train_loss.sum())
+    found = trials.set_index("trial").join(last).assign(diverged=lost).rename(columns={"strength": "coefficient"})
     found["gap"] = found.test_nll - found.train_nll
-    slow = found[found.rate == 1e-3].set_index(["technique", "coefficient", "seed"])
+    found = found[(found["data"] == "mnist") & (found.batch == 50) & (found.examples == 2000)]
+    slow = found[(found.rate == 1e-3) & ~found.diverged].set_index(["technique", "coefficient", "seed"])
     for name, value in (("faster", "test_accuracy"), ("beyond", "test_accuracy"), ("beyond_nll", "test_nll")):
         rivals = {"combination": ("smoothing", 0.01), "regulator": ("entropy", 0.2)} if name != "faster" else {}
         beside = [(*rivals.get(r.technique, (r.technique, r.coefficient)), r.seed) for r in found.itertuples()]

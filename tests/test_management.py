@@ -1,17 +1,19 @@
 """Techniques side by side: each held against what a user would write, and the measures against closed forms."""
 
 import math
+from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from replication.experiments.experiment import Plan
-from replication.experiments.management import measures
+from replication.experiments.management import measures, tables
 from replication.experiments.management.experiment import MANAGEMENT, STRENGTHS, train_stack
-from replication.experiments.management.network import CLASSES, UNITS, Draws, Inside, Networks, Norm
+from replication.experiments.management.network import CLASSES, UNITS, Draws, Networks, Norm
 from replication.experiments.management.techniques import TECHNIQUES, cross_entropy, entropy
 from replication.sweep.run import run
 from replication.sweep.store import Store
@@ -142,9 +144,20 @@ def test_masks_drop_as_often_as_they_say_keep_the_mean_and_have_their_entropy():
 def test_augmentation_moves_images_and_leaves_them_alone_at_strength_nought(monkeypatch):
     images = torch.rand(2, 3, 64)
     torch.testing.assert_close(TECHNIQUES["augmentation"](0.0).images(images, Draws.of(SEEDS, 4)), images)
-    monkeypatch.setattr(Draws, "uniform", lambda self, *shape: torch.tensor([0.5, 0.75, 0.5, 0.5]).expand(2, 3, 4).mT)
-    moved = TECHNIQUES["augmentation"](1.0).images(images, Draws.of(SEEDS, 4)).view(2, 3, 8, 8)  # by one pixel along
-    torch.testing.assert_close(moved[..., :-1], images.view(2, 3, 8, 8)[..., 1:])
+    square = images.view(2, 3, 8, 8)
+
+    def moved(angle: float, along: float, across: float, zoom: float, strength: float = 1.0) -> torch.Tensor:
+        """The images when these are drawn, of -1 to 1."""
+        given = (torch.tensor([angle, along, across, zoom]) + 1) / 2
+        monkeypatch.setattr(Draws, "uniform", lambda self, *shape: given.expand(2, 3, 4).mT)
+        return TECHNIQUES["augmentation"](strength).images(images, Draws.of(SEEDS, 4)).view(2, 3, 8, 8)
+
+    torch.testing.assert_close(moved(0, 0.5, 0, 0)[..., :-1], square[..., 1:])  # by one pixel of the two
+    torch.testing.assert_close(moved(0, 0, 0.5, 0)[..., :-1, :], square[..., 1:, :])
+    turned = moved(1, 0, 0, 0, strength=6.0)  # 90 degrees
+    torch.testing.assert_close(turned, square.rot90(1, (2, 3)), atol=1e-4, rtol=0)
+    half = moved(0, 0, 0, 1, strength=1 / 0.15)  # read off twice as far from the middle: half as large
+    assert (half[..., 0, :] == 0).all() and not (half[..., 3, 3] == 0).any()
 
 
 def test_proximal_steps_make_exact_zeros_and_the_others_do_not():
@@ -243,6 +256,95 @@ def test_an_unknown_technique_is_named_with_those_that_are_known():
         train_stack(trials("tea", 1.0), "cpu", lambda: None)
 
 
-def test_in_use_nothing_is_changed_between_the_layers():
+@pytest.mark.parametrize("name", ["dropout", "stochastic depth", "bottleneck"])
+def test_in_use_nothing_is_drawn(name):
+    """What a technique draws between the layers is drawn in training alone."""
     found, images = networks(), torch.rand(2, 4, 64)
-    torch.testing.assert_close(found.hidden(images), found.hidden(images, True, Inside()))
+    technique = TECHNIQUES[name](0.5)
+    technique.start(found, Draws.of(SEEDS, 2))
+    noise = Draws.of(SEEDS, 4)
+    first, second = (found.hidden(images, True, technique.inside(found, noise)) for _ in range(2))
+    assert not torch.equal(first, second)
+    hidden, logits = measures.seen(found, images)
+    torch.testing.assert_close(hidden, found.hidden(images))
+    torch.testing.assert_close(logits, found.logits(hidden))
+
+
+def test_a_network_that_diverges_is_an_outcome_and_leaves_its_neighbours_alone(tmp_path, monkeypatch):
+    plain = TECHNIQUES["none"].loss
+    monkeypatch.setattr(
+        TECHNIQUES["none"], "loss", lambda *given: plain(*given) * torch.tensor([1.0, math.inf]).to(given[1])
+    )
+    store = Store(tmp_path / "records")
+    run(MANAGEMENT, trials("none", 0.0), store)
+    assert store.validate({"management": MANAGEMENT.columns}) == []
+    table = MANAGEMENT.summarised(store).set_index("seed")
+    assert table.diverged.to_dict() == {3: False, 8: True}
+    assert np.isfinite(table.loc[3, ["test_nll", "entropy_hidden", "entropy_map"]].astype(float)).all()
+    assert table.loc[8, ["test_nll", "entropy_hidden"]].isna().all()
+
+
+# --- Tables --------------------------------------------------------------------------------------------
+
+
+def made(**shift):
+    """Outcomes of nine techniques at one strength and ten seeds: technique k moves measures by k times their shift."""
+    rows, random = [], np.random.default_rng(0)
+    for k, seed in product(range(10), range(10)):
+        row = {name: random.normal(shift.get(name, 0.0) * k, 1e-3) for name in MANAGEMENT.measures}
+        row |= {"validation_nll": float(k), "technique": f"t{k}" if k else "none", "strength": float(k), "seed": seed}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_a_gain_that_goes_with_an_entropy_is_found_with_its_sign():
+    found = tables.predictions(made(entropy_test=1.0, test_accuracy=2.0, calibration=-1.0))
+    one = found[found.entropy == "entropy_test"].set_index("gain")
+    assert one.correlation[["test_accuracy", "calibration"]].tolist() == pytest.approx([1, -1])
+    assert one.chosen[["test_accuracy", "calibration"]].tolist() == pytest.approx([1, -1])
+    assert (one.holm[["test_accuracy", "calibration"]] < 0.05).all()
+    others = found[found.entropy != "entropy_test"]
+    assert (others.holm > 0.05).all()
+
+
+def test_one_technique_alone_shows_nothing():
+    """An entropy that a single technique moves goes with any gain of that technique; it is no evidence."""
+    outcomes = made(test_accuracy=2.0).assign(entropy_inputs=0.0)
+    outcomes.loc[outcomes.technique == "t9", "entropy_inputs"] = 5.0
+    found = tables.predictions(outcomes).set_index(["entropy", "gain"]).loc["entropy_inputs", "test_accuracy"]
+    assert found.p > 0.05 and np.isnan(found.low)
+
+
+def test_changes_are_paired_by_seed_and_the_strength_is_chosen_on_validation():
+    outcomes = made(entropy_test=1.0)
+    found = tables.changes(outcomes, ("entropy_test",)).set_index("technique")
+    by_hand = [
+        (outcomes[outcomes.technique == name].set_index("seed").entropy_test
+         - outcomes[outcomes.technique == "none"].set_index("seed").entropy_test).mean()
+        for name in found.index
+    ]  # fmt: skip
+    np.testing.assert_allclose(found.change, by_hand)
+    two = pd.concat([outcomes, outcomes.assign(strength=50.0, validation_nll=99.0)])
+    assert 50.0 not in tables.chosen(two).strength.to_numpy()
+
+
+def test_arrows_are_drawn_where_a_change_is_shown():
+    outcomes = made(entropy_test=1.0, entropy_map=-1.0).assign(entropy_mask=0.0)
+    found = tables.arrows(outcomes).set_index(["measure", "technique"]).moved
+    assert (found["entropy_test"] == 1).all() and (found["entropy_map"] == -1).all()
+    assert (found["entropy_mask"] == 0).all() and (found["entropy_hidden"] == 0).all()
+
+
+def test_rivals_and_the_usual_rate_are_of_the_same_seed(tmp_path):
+    store = Store(tmp_path / "records")
+    stack = [*trials("smoothing", 0.01), *trials("combination", 0.01), *trials("combination", 0.01, batch=25)]
+    fast = trials("combination", 0.01, rate=0.03)
+    run(MANAGEMENT, [*stack, *fast], store)
+    table = MANAGEMENT.summarised(store).set_index(["technique", "batch", "rate", "seed"]).sort_index()
+    for seed in SEEDS:
+        alone, both = table.loc["smoothing", 50, 1e-3, seed], table.loc["combination", 50, 1e-3, seed]
+        assert both.over_rival == pytest.approx(both.test_accuracy - alone.test_accuracy)
+        assert both.over_rival_nll == pytest.approx(both.test_nll - alone.test_nll)
+        hot = table.loc["combination", 50, 0.03, seed]
+        assert hot.over_usual_rate == pytest.approx(hot.test_accuracy - both.test_accuracy)
+        assert np.isnan(table.loc["combination", 25, 1e-3, seed].over_rival) and np.isnan(alone.over_rival)

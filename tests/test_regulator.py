@@ -17,7 +17,7 @@ def entropy(logits):
 def settled(labels, target, rate=0.05, steps=6000, stack=()):
     """Free logits, one row for all examples, trained on shares of labels with the regulator."""
     hold = el.TargetEntropy(target, rate)
-    logits = torch.zeros(*stack, 1, len(labels), dtype=torch.float64, requires_grad=True)
+    logits = torch.zeros(*stack, 1, labels.shape[-1], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.SGD([logits], lr=0.5)
     for _ in range(steps):
         optimiser.zero_grad()
@@ -59,20 +59,14 @@ def test_two_classes_have_the_coefficient_of_the_closed_form():
 
 def test_each_network_of_a_stack_has_its_own_coefficient():
     labels = torch.tensor([[[0.7, 0.2, 0.1]], [[0.98, 0.01, 0.01]]], dtype=torch.float64)
-    hold = el.TargetEntropy(0.5, 0.05)
-    logits = torch.zeros(2, 1, 3, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.SGD([logits], lr=0.5)
-    for _ in range(6000):
-        optimiser.zero_grad()
-        (-(labels * logits.log_softmax(-1)).sum(-1).mean(-1) + hold(logits)).sum().backward()
-        optimiser.step()
+    hold, logits = settled(labels, 0.5, stack=(2,))
     torch.testing.assert_close(entropy(logits).flatten(), torch.full((2,), 0.5).double(), atol=1e-4, rtol=0)
     alone = [settled(each[0], 0.5)[0].coefficient.item() for each in labels]
     assert hold.coefficient.tolist() == pytest.approx(alone, rel=1e-4)
     assert alone[0] < 0 < alone[1]
     other = el.TargetEntropy(0.5)
     other.load_state_dict(hold.state_dict())
-    assert torch.equal(other.coefficient, hold.coefficient)
+    torch.testing.assert_close(other.coefficient, hold.coefficient.float())  # of the module's kind, not of the file's
 
 
 def test_in_evaluation_the_coefficient_rests_and_it_travels_with_the_state():
@@ -85,6 +79,20 @@ def test_in_evaluation_the_coefficient_rests_and_it_travels_with_the_state():
     other = el.TargetEntropy(0.5)
     other.load_state_dict(hold.state_dict())
     assert other.coefficient == kept
+
+
+def test_half_precision_loses_no_step_and_a_class_that_is_ruled_out_has_no_say():
+    hold, plain = el.TargetEntropy(0.5), el.TargetEntropy(0.5)
+    logits = torch.randn(2, 6, 4).bfloat16()
+    hold(logits), plain(logits.float())
+    assert hold.coefficient.dtype == torch.float32 and torch.equal(hold.coefficient, plain.coefficient)
+    masked = torch.cat([torch.randn(6, 3), torch.full((6, 1), -math.inf)], 1).requires_grad_()
+    rule = el.TargetEntropy(0.5)
+    rule(masked).backward()
+    alone = el.TargetEntropy(0.5)
+    alone(masked.detach()[:, :3])
+    torch.testing.assert_close(rule.coefficient, alone.coefficient)
+    assert masked.grad.isfinite().all() and (masked.grad[:, 3] == 0).all()
 
 
 @pytest.mark.parametrize(

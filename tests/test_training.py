@@ -1,6 +1,7 @@
 """The loop that convolutional experiments share, and Section 5.4's networks in it."""
 
 import os
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ from replication.experiments.imagenette import experiment as imagenette
 from replication.experiments.imagenette import tables
 from replication.experiments.imagenette.experiment import IMAGENETTE
 from replication.experiments.registry import store_for
+from replication.experiments.repeated import Repeated
+from replication.experiments.training import side_by_side
 from replication.networks.vgg_resnet import ARCHITECTURES, convolution_names, convolutions, network, skeleton
 from replication.sweep.checkpoints import checkpoint, forget
 from replication.sweep.run import run
@@ -138,6 +141,62 @@ def test_the_rate_falls_tenfold_after_ten_epochs_without_a_gain(horizon, rate):
     training = imagenette.training_of(trial, "cpu")
     assert training.train(lambda: None).validation_accuracy.nunique() == 1
     assert training.optimiser.param_groups[0]["lr"] == pytest.approx(rate)
+
+
+# --- Stacks ----------------------------------------------------------------------------------------------
+
+
+def together(stack, tick=lambda: None):
+    """The curves of networks that are trained side by side, as a GPU has them."""
+    curves = side_by_side([imagenette.training_of(trial, "cpu") for trial in stack], tick)
+    return [curve.drop(columns=["trial", "seconds"]).set_index("epoch") for curve in curves]
+
+
+def stack_of_four():
+    """Unguided, guided, lost in the first epoch, and one whose rate falls after ten epochs without a gain."""
+    return [
+        *trials(0.0, 1e-3, 1e38, architecture="vgg16", horizon=11, batch=360),
+        *trials(0.0, architecture="vgg16", horizon=11, batch=360, rate=1e-7),
+    ]
+
+
+def test_networks_side_by_side_take_the_steps_that_each_takes_alone():
+    stack, ticks = stack_of_four(), []
+    found = together(stack, lambda: ticks.append(1))
+    forget(trial.id for trial in stack)
+    for trial, curve in zip(stack, found, strict=True):
+        np.testing.assert_array_equal(curve, train(trial))
+    assert found[2].train_loss[1:].isna().all() and len(ticks) == 3 * 11 + 1
+
+
+def test_a_stack_that_was_cut_off_between_two_networks_goes_on_where_each_stood():
+    stack, seen = trials(0.0, 1e-3, horizon=3), []
+    whole = together(stack)
+    forget(trial.id for trial in stack)
+
+    def cut() -> None:
+        seen.append(1)
+        if len(seen) == 3:  # the first network has kept its second epoch, the other not
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        together(stack, cut)
+    ticks = []
+    for resumed, curve in zip(together(stack, lambda: ticks.append(1)), whole, strict=True):
+        np.testing.assert_array_equal(resumed, curve)
+    assert len(ticks) == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+def test_on_a_gpu_replayed_steps_are_the_steps():
+    device, parts = torch.device("cuda"), 3
+    inputs = [torch.full((4,), float(k), device=device) for k in range(parts)]
+    sums = [torch.zeros(4, device=device) for _ in range(parts)]
+    work = Repeated([partial(total.add_, each) for total, each in zip(sums, inputs, strict=True)], device)
+    for _ in range(9):
+        work()
+    for total, each in zip(sums, inputs, strict=True):
+        torch.testing.assert_close(total, 9 * each)
 
 
 @pytest.mark.parametrize("architecture", ["vgg16", "resnet50"])

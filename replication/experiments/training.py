@@ -3,7 +3,8 @@
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf, isnan
 from pathlib import Path
@@ -99,9 +100,7 @@ class Training:
         self._at = torch.zeros(1, dtype=torch.long, device=images.device)
         self._totals: dict[str, Tensor] = {}
         self.rows: list[dict[str, float]] = []
-        for group in self.optimiser.param_groups:
-            if "capturable" in group:  # so that a GPU can replay its steps
-                group["capturable"] = self.device.type == "cuda"
+        self._make_replayable()
 
     def _guidance(self, coefficient: float, form: str, eps: float) -> EntropyGuidance:
         """The paper's loss; `reciprocal-mean` is another reading of it, the mean over each kernel's filters."""
@@ -111,6 +110,12 @@ class Training:
         filters = {name: self.model.get_submodule(name).weight[..., 0, 0].numel() for name in self.guided}  # type: ignore
         coefficients = {name: coefficient / count if mean else coefficient for name, count in filters.items()}
         return EntropyGuidance(self.model, coefficients, plain, eps)
+
+    def _make_replayable(self) -> None:
+        """A GPU replays steps of an optimiser only if it is told; a checkpoint may come from another device."""
+        for group in self.optimiser.param_groups:
+            if "capturable" in group:
+                group["capturable"] = self.device.type == "cuda"
 
     def train(self, tick: Callable[[], object]) -> pd.DataFrame:
         """A row for the start and for every epoch; `tick()` is called after each."""
@@ -220,6 +225,7 @@ class Training:
                 return []
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
+            self._make_replayable()
         except Exception as error:  # whatever a damaged or foreign file raises
             warnings.warn(
                 f"{self.checkpoint} is no checkpoint of this training ({error}); it begins anew", stacklevel=2
@@ -227,7 +233,7 @@ class Training:
             return []
         self.shuffle.set_state(state["shuffle"].cpu())
         torch.set_rng_state(state["random"].cpu())
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and "random on the device" in state:
             torch.cuda.set_rng_state(state["random on the device"].cpu(), self.device)
         return state["rows"]
 
@@ -239,11 +245,10 @@ def side_by_side(trainings: Sequence[Training], tick: Callable[[], object]) -> l
     of them are one recorded piece of work; on a CPU they are taken in turn. An epoch's `seconds` are its share of the
     time of all, without what is measured at its end.
     """
-    for training in trainings:
-        training.begin()
     work, of = Repeated([], "cpu"), None
-    # Convolutions in float32 as on a CPU: by default a GPU's have a mantissa of ten bits.
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with whole_mantissa():
+        for training in trainings:
+            training.begin()
         while epoch := min((len(t.rows) for t in trainings if len(t.rows) <= t.horizon), default=0):
             active = [t for t in trainings if len(t.rows) == epoch]
             # A recorded step knows the rates that it was recorded with.
@@ -261,6 +266,13 @@ def side_by_side(trainings: Sequence[Training], tick: Callable[[], object]) -> l
                 training.end_epoch(means, seconds)
                 tick()
     return [training.curve() for training in trainings]
+
+
+@contextmanager
+def whole_mantissa() -> Iterator[None]:
+    """Convolutions in float32 as on a CPU: by default a GPU's have a mantissa of ten bits."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 def train_all(trainings: Iterable[Training], device: str, tick: Callable[[], object]) -> list[pd.DataFrame]:

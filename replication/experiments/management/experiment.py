@@ -1,4 +1,4 @@
-"""Twelve techniques side by side: one small classifier, the same images and steps for each, paired by seed.
+"""A dozen techniques side by side: one small classifier, the same images and steps for each, paired by seed.
 
 A blog post lists them as ways to manage entropy ("Taming Disorder", 2025).
 """
@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -90,8 +91,7 @@ def fingerprint(data: str, config: ManagementConfig) -> str:
 
 def scope(trial: Trial[ManagementConfig]) -> Scope:
     """A look of ours: the source has no experiment."""
-    data = load(trial.data, trial.fingerprint)
-    return Scope("quick" if trial.data == "digits" else "reduced", data.deviation)
+    return Scope("quick" if trial.data == "digits" else "reduced", f"trained on {trial.config.examples:,} images")
 
 
 def stack_by(trial: Trial[ManagementConfig], device: str = "cpu") -> Hashable:
@@ -198,22 +198,32 @@ def outcomes(store: Store) -> pd.DataFrame:
     - `gap`: test minus training NLL;
     - `over_rival`, `over_rival_nll`: test accuracy and NLL minus those of the technique's rival;
     - `over_usual_rate`: test accuracy minus that of the same networks at the usual rate;
-    - `diverged`: the training loss was not finite at some epoch.
+    - `diverged`: the training loss was not finite at some epoch. It is no rival to anybody.
     """
     curves = store.curves(MANAGEMENT.name)
     last = curves[curves.epoch == curves.groupby("trial").epoch.transform("max")].drop(columns=["epoch"])
-    lost = curves[curves.epoch > 0].groupby("trial").train_loss.apply(lambda each: each.isna().any())
+    lost = curves[curves.epoch > 0].groupby("trial").train_loss.apply(lambda each: not np.isfinite(each).all())
     table = MANAGEMENT.table(store).merge(last, on="trial", validate="one_to_one")
-    cell = ["data", "examples", "technique", "strength", "seed"]
-    usual = table[table.rate == MANAGEMENT.settings["rate"]].set_index(cell)
-    rivals = [(row.data, row.examples, *RIVALS.get(row.technique, ("", 0.0)), row.seed) for row in table.itertuples()]
+    table = table.assign(gap=table.test_nll - table.train_nll, diverged=table.trial.map(lost))
+    usual = table[(table.rate == MANAGEMENT.settings["rate"]) & ~table.diverged]
+    rival = table.technique.map(lambda name: RIVALS.get(name, ("", 0.0)))
+    against = table.assign(technique=rival.str[0], strength=rival.str[1])
     for name, measure in {"over_rival": "test_accuracy", "over_rival_nll": "test_nll"}.items():
-        beside = usual[measure].reindex(pd.MultiIndex.from_tuples(rivals))
-        table[name] = (table[measure] - beside.to_numpy()).where(table.rate == MANAGEMENT.settings["rate"])
-    same = usual.test_accuracy.reindex(pd.MultiIndex.from_frame(table[cell])).to_numpy()
-    return table.assign(
-        gap=table.test_nll - table.train_nll, over_usual_rate=table.test_accuracy - same, diverged=table.trial.map(lost)
-    )
+        table[name] = (table[measure] - _of_same(against, usual, measure)).where(table.rate.isin(usual.rate))
+    return table.assign(over_usual_rate=table.test_accuracy - _of_same(table, usual, "test_accuracy"))
+
+
+def _of_same(rows: pd.DataFrame, usual: pd.DataFrame, measure: str) -> np.ndarray:
+    """For each row the measure at the usual rate of a network that is otherwise the same; NaN where there is none."""
+    same = [
+        "data",
+        "fingerprint",
+        "protocol",
+        "seed",
+        *(name for name in MANAGEMENT.fields if name not in ("rate", "horizon")),
+    ]
+    found = usual.set_index(same)[measure].reindex(pd.MultiIndex.from_frame(rows[same]))
+    return found.to_numpy()
 
 
 BETTER: dict[str, Better] = {

@@ -1,6 +1,7 @@
 """Figures of the techniques."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -44,10 +45,11 @@ def against(table: pd.DataFrame, entropy: str) -> Figure:
     figure, axes = plt.subplots(1, len(GAINS), figsize=(7.2, 3.2))
     markers = "osD^v<>PX*dph"
     for panel, gain in zip(axes, GAINS, strict=True):
-        for k, (name, group) in enumerate(wide.groupby("technique", sort=False)):
+        for (name, group), marker, colour in zip(
+            wide.groupby("technique", sort=False), cycle(markers), cycle(plots.PALETTE), strict=False
+        ):
             label = name if panel is axes[0] else None
-            colour = plots.PALETTE[k % len(plots.PALETTE)]
-            panel.plot(group[entropy], group[gain], markers[k], color=colour, markersize=5, label=label)
+            panel.plot(group[entropy], group[gain], marker, color=colour, markersize=5, label=label)
         panel.axhline(0, color="#888", linewidth=0.8)
         panel.axvline(0, color="#888", linewidth=0.8)
         panel.set(xlabel=f"change of H({ENTROPY_NAMES[entropy]})", title=GAIN_NAMES[gain])

@@ -50,8 +50,7 @@ def gaussian_entropy(values: Tensor, noise: float) -> Tensor:
     values = values - values.mean(1, keepdim=True)
     covariance = values.mT @ values / values.shape[1]
     covariance.diagonal(dim1=1, dim2=2).add_(noise**2)
-    roots = torch.linalg.cholesky(covariance).diagonal(dim1=1, dim2=2)
-    return roots.log().mean(1) + 0.5 * np.log(2 * np.pi * np.e)
+    return (log_abs_det(covariance) / covariance.shape[1] + np.log(2 * np.pi * np.e)) / 2
 
 
 @torch.no_grad()
@@ -87,20 +86,21 @@ def measured(networks: Networks, splits: dict[str, tuple[Tensor, Tensor]], draws
         draws: what shifted images are drawn with, the same for every technique.
     """
     found: dict[str, Tensor] = {}
+    hidden: dict[str, Tensor] = {}
     logits: dict[str, Tensor] = {}
     for name, (images, labels) in splits.items():
-        hidden, logits[name] = seen(networks, images)
-        labels = labels.expand(len(hidden), -1)
+        hidden[name], logits[name] = seen(networks, images)
+        labels = labels.expand(len(logits[name]), -1)
         found |= {
             f"{name}_accuracy": accuracy(logits[name], labels),
             f"{name}_nll": cross_entropy(logits[name], labels),
         }
     images, labels = splits["test"]
-    labels = labels.expand(len(hidden), -1)
+    labels = labels.expand(len(logits["test"]), -1)
     count = images.shape[1] // 5  # draws for each network cost more than the networks do
     some, wanted = images[:, :count], labels[:, :count]
     shifted, nothing = (seen(networks, change(some, draws))[1] for change in (noisy, scrambled))
-    warmth = temperatures(logits["validation"], splits["validation"][1].expand(len(hidden), -1))
+    warmth = temperatures(logits["validation"], splits["validation"][1].expand(len(labels), -1))
     cooled = logits["test"] / warmth[:, None, None].float()
     return found | {
         "calibration": calibration_error(logits["test"], labels),
@@ -111,7 +111,7 @@ def measured(networks: Networks, splits: dict[str, tuple[Tensor, Tensor]], draws
         "entropy_test": entropy(logits["test"]).mean(1),
         "entropy_shifted": entropy(shifted).mean(1),
         "entropy_scrambled": entropy(nothing).mean(1),
-        "entropy_hidden": gaussian_entropy(hidden, UNIT_NOISE),
+        "entropy_hidden": gaussian_entropy(hidden["test"], UNIT_NOISE),
         "entropy_map": log_abs_det(networks.weights["middle"].double()) / networks.weights["middle"].shape[1],
         "zeros": torch.cat([(weight == 0).float().flatten(1) for weight in networks.weights.values()], 1).mean(1),
     }

@@ -1,6 +1,7 @@
 """What the pages show of the techniques: what each changes, at which strength it is best, and what predicts what."""
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -24,13 +25,16 @@ SOURCE: Mapping[tuple[str, str], int] = {
 }
 # What is said to be gained, and what might predict it.
 GAINS = ("test_accuracy", "calibration", "shifted_accuracy")
-_RESAMPLED = 2000
-# A quantity that fewer techniques move cannot be asked: every resample would have the sign of the same one or two.
-_FEWEST = 6
+_DRAWN = 2000
+# Below this a change is rounding.
+_ROUNDING = 1e-9
 
 
 def changes(outcomes: pd.DataFrame, measures: tuple[str, ...]) -> pd.DataFrame:
-    """Each measure of each technique at each strength minus that of plain training: mean over seeds, 95% t-interval."""
+    """Each measure of each technique at each strength minus that of plain training: mean over seeds, 95% t-interval.
+
+    Beside it the two-sided p of the t-test; 0 or 1 where all seeds have one change, which then is exact.
+    """
     keys = ["technique", "strength"]
     plain = outcomes[outcomes.technique == "none"].set_index("seed")
     rows = []
@@ -38,9 +42,12 @@ def changes(outcomes: pd.DataFrame, measures: tuple[str, ...]) -> pd.DataFrame:
         group = group.set_index("seed")
         shared = group.index.intersection(plain.index)
         for measure in measures:
-            found = effect((group[measure] - plain[measure])[shared].to_numpy())
-            rows.append([*key, measure, found.mean, found.low, found.high, found.n])
-    return pd.DataFrame(rows, columns=[*keys, "measure", "change", "low", "high", "seeds"])
+            values = (group[measure] - plain[measure])[shared].to_numpy()
+            found = effect(values)
+            exact = np.ptp(values) < _ROUNDING
+            p = float(abs(found.mean) < _ROUNDING) if exact else float(stats.ttest_1samp(values, 0).pvalue)
+            rows.append([*key, measure, found.mean, found.low, found.high, p, found.n])
+    return pd.DataFrame(rows, columns=[*keys, "measure", "change", "low", "high", "p", "seeds"])
 
 
 def chosen(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -50,48 +57,52 @@ def chosen(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def arrows(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """What each technique at its chosen strength does to each entropy: 1 up, -1 down, 0 not to be told from nothing.
+    """What each technique at its chosen strength does to each entropy: 1 up, -1 down, 0 where no change is shown.
 
-    Beside it `said`, the source's arrow, 0 where it draws none.
+    Shown at 5% over all techniques and entropies together, by Holm's rule. Beside it `said`, the source's arrow, 0
+    where it draws none.
     """
     table = changes(outcomes, ENTROPIES).merge(chosen(outcomes), on=["technique", "strength"])
-    moved = np.sign(table.change).where((table.low > 0) | (table.high < 0), 0).astype(int)
+    moved = np.sign(table.change).where(holm(table.p.to_numpy()) < 0.05, 0).astype(int)
     said = [SOURCE.get((row.technique, row.measure), 0) for row in table.itertuples()]
     return table.assign(moved=moved, said=said)
 
 
 def predictions(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Does a change of an entropy predict a gain? Spearman's correlation over techniques at a strength.
+    """Does a change of an entropy predict a gain? Spearman's rank correlation of the two, against plain training.
 
-    Asked of the entropies that at least six techniques move.
+    - `correlation` over all techniques and strengths, with a 95% interval from whole techniques that are drawn again
+      with replacement, since strengths of one technique resemble each other; NaN where a draw has none;
+    - `chosen` over techniques at their chosen strengths, one point each, with the `p` of gains that change places among
+      them, and `holm`, corrected over all rows.
 
-    Both are changes against plain training, means over seeds, on the test split, on which no strength was chosen.
-    The unit is a technique: whole techniques are drawn with replacement for the interval and for a two-sided p, which
-    Holm's rule corrects over all rows.
+    Gains are of the test split, on which no strength was chosen.
     """
-    table = changes(outcomes, (*ENTROPIES, *GAINS)).pivot(
-        index=["technique", "strength"], columns="measure", values="change"
-    )
-    names = table.index.get_level_values("technique")
-    blocks = [np.flatnonzero(names == name) for name in names.unique()]
+    table = changes(outcomes, (*ENTROPIES, *GAINS))
+    table["change"] = table.change.where(table.change.abs() >= _ROUNDING, 0.0)
+    wide = table.pivot(index=["technique", "strength"], columns="measure", values="change")
+    best = wide.loc[wide.index.isin(list(chosen(outcomes).itertuples(index=False, name=None)))]
+    moved, gained = (wide[list(names)].to_numpy() for names in (ENTROPIES, GAINS))
+    moved_best, gained_best = (best[list(names)].to_numpy() for names in (ENTROPIES, GAINS))
+    techniques = wide.index.get_level_values("technique")
+    blocks = [np.flatnonzero(techniques == name) for name in techniques.unique()]
     random = np.random.default_rng(0)
-    drawn = [
-        np.concatenate([blocks[k] for k in random.integers(0, len(blocks), len(blocks))]) for _ in range(_RESAMPLED)
-    ]
-    rows = []
-    for quantity in (name for name in ENTROPIES if names[table[name] != 0].nunique() >= _FEWEST):
-        for gain in GAINS:
-            pair = table[[quantity, gain]].to_numpy()
-            again = np.array([_ranked(pair[rows_]) for rows_ in drawn])
-            again = again[np.isfinite(again)]
-            low, high = np.quantile(again, [0.025, 0.975])
-            p = min(1.0, 2 * (1 + min((again <= 0).sum(), (again >= 0).sum())) / (1 + len(again)))
-            rows.append([quantity, gain, _ranked(pair), low, high, p])
-    found = pd.DataFrame(rows, columns=["entropy", "gain", "correlation", "low", "high", "p"])
-    return found.assign(holm=holm(found.p.to_numpy()))
+    drawn = (np.concatenate([blocks[k] for k in random.integers(0, len(blocks), len(blocks))]) for _ in range(_DRAWN))
+    again = np.array([_ranked(moved[rows], gained[rows]) for rows in drawn])
+    placed = np.array([_ranked(moved_best, random.permutation(gained_best)) for _ in range(_DRAWN)])
+    low, high = np.quantile(again, [0.025, 0.975], axis=0)  # NaN where a draw has none
+    found = _ranked(moved_best, gained_best)
+    p = (1 + (np.abs(placed) >= np.abs(found) - _ROUNDING).sum(0)) / (1 + _DRAWN)
+    each = np.stack([_ranked(moved, gained), low, high, found, p], -1).reshape(-1, 5)
+    rows = [[*names, *values] for names, values in zip(product(ENTROPIES, GAINS), each, strict=True)]
+    columns = ["entropy", "gain", "correlation", "low", "high", "chosen", "p"]
+    shown = pd.DataFrame(rows, columns=columns).dropna(subset="chosen")
+    return shown.assign(holm=holm(shown.p.to_numpy()))
 
 
-def _ranked(pair: np.ndarray) -> float:
-    if not (np.ptp(pair, axis=0) > 0).all():
-        return np.nan
-    return float(stats.spearmanr(*pair.T).statistic)
+def _ranked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of each column of one with each of the other; NaN where a column is constant."""
+    with np.errstate(invalid="ignore"):
+        ranks = np.corrcoef(stats.rankdata(np.hstack([first, second]), axis=0), rowvar=False)
+    found: np.ndarray = ranks[: first.shape[1], first.shape[1] :]
+    return found

@@ -159,7 +159,8 @@ class Regulator(Technique):
 
 
 class Sparse(Technique):
-    """An L1 penalty on the weights of this strength, by a proximal step after each of the optimiser's."""
+    """Weights move towards zero by the rate times this after each step, and stop there: an L1 penalty if the steps are
+    those of plain descent; after Adam's, one on weights scaled as its steps are."""
 
     def stepped(self, networks: Networks, rate: float) -> None:
         for weight in networks.weights.values():

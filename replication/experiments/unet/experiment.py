@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from replication.data.registry import load
 from replication.experiments.experiment import Cells, Experiment, Plan
 from replication.experiments.flow import experiment as flow
-from replication.experiments.training import CURVES, SHARE, Task, Training, per_network, train_all
+from replication.experiments.training import CURVES, SHARE, Task, Training, per_network, train_all, whole_mantissa
 from replication.networks.unet import UNet
 from replication.networks.vgg_resnet import convolutions
 from replication.paper import COEFFICIENTS
@@ -178,6 +178,7 @@ def training_of(trial: Trial[UNetConfig], device: str) -> Training:
 
 @lru_cache(maxsize=1)
 def _splits(name: str, fingerprint: str, side: int, device: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Photographs and masks, on a GPU once for a stack."""
     data = load(name, fingerprint, side=side)
     return {
         part: (images.movedim(1, -1).to(device), data.masks[part].to(device)) for part, images in data.images.items()
@@ -205,7 +206,9 @@ def _predictions(training: Training) -> np.ndarray:
     """Probabilities of the first pictures of the test split, as bytes `(n, l, w)`."""
     training.model.eval()
     images, _ = training._batch(*(part[:SHOWN] for part in training.splits["test"]))
-    return (training._outputs(images)[:, 0] * 255).round().byte().cpu().numpy()
+    with whole_mantissa():
+        outputs = training._outputs(images)
+    return (outputs[:, 0] * 255).round().byte().cpu().numpy()
 
 
 def outcomes(store: Store, epoch: int | None = None) -> pd.DataFrame:
