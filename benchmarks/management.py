@@ -25,6 +25,7 @@ from replication.experiments.management.network import CLASSES, UNITS, Draws, Ne
 from replication.experiments.management.techniques import TECHNIQUES
 from replication.files import write_atomically
 from replication.provenance import machine, source_hash
+from replication.sweep.workers import cores
 
 SEEDS, PIXELS, ROUNDS = range(10), 784, 3
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
@@ -105,7 +106,7 @@ def main() -> None:
     for technique in STRENGTHS:
         plain, ours = (seconds(way(technique, images, labels)) for way in (one_by_one, stacked))
         rows.append({"technique": technique, "one by one": plain, "stack": ours, "times faster": plain / ours})
-    provenance = {**machine(), "source": source_hash(), "load": load_before, "started": started}
+    provenance = {**machine(), "source": source_hash(), "cores": cores(), "load": load_before, "started": started}
     path = RESULTS / "management-cpu.json"
     found = {"epochs": rows, "networks": len(SEEDS), "provenance": provenance}
     write_atomically(path, lambda temporary: temporary.write_text(json.dumps(found, indent=1) + "\n"))

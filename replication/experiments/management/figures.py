@@ -17,6 +17,17 @@ ENTROPY_NAMES: Mapping[str, str] = dict(zip(
 GAIN_NAMES: Mapping[str, str] = dict(zip(GAINS, ("accuracy", "calibration error", "accuracy, shifted"), strict=True))
 
 
+TECHNIQUE_NAMES: Mapping[str, str] = {
+    "entropy": "entropy regularisation", "regulator": "target entropy", "smoothing": "label smoothing",
+    "L1": "L1, shrinking", "log-det": "log-det, the paper's",
+}  # fmt: skip
+
+
+def named(technique: str) -> str:
+    """What a reader calls a technique."""
+    return TECHNIQUE_NAMES.get(technique, technique)
+
+
 def arrows(table: pd.DataFrame) -> Figure:
     """Techniques by entropies: the measured arrow with its size in nats, the source's beside it in grey."""
     techniques = list(dict.fromkeys(table.technique))
@@ -24,19 +35,25 @@ def arrows(table: pd.DataFrame) -> Figure:
     for row in table.itertuples():
         x, y = ENTROPIES.index(row.measure), techniques.index(row.technique)
         if row.said:
-            axes.plot(x - 0.34, y, marker="^" if row.said > 0 else "v", color="#888", markersize=7)
+            axes.plot(x - 0.36, y, marker="^" if row.said > 0 else "v", color="#888", markersize=6)
         if row.moved:
             colour = plots.PALETTE[0] if row.moved > 0 else plots.PALETTE[1]
-            axes.plot(x - 0.12, y, marker="^" if row.moved > 0 else "v", color=colour, markersize=7)
-            axes.annotate(f"{row.change:+.2g}", (x + 0.02, y), va="center", fontsize=8)
-        elif row.low < 0 < row.high:
-            axes.plot(x - 0.12, y, marker=".", color="#888")
+            axes.plot(x - 0.17, y, marker="^" if row.moved > 0 else "v", color=colour, markersize=6)
+            axes.annotate(_short(row.change), (x - 0.06, y), va="center", fontsize=7)
+        elif row.p < 1:
+            axes.plot(x - 0.17, y, marker=".", color="#888")
     axes.set_xticks(range(len(ENTROPIES)), list(ENTROPY_NAMES.values()))
-    axes.set_yticks(range(len(techniques)), techniques)
+    axes.set_yticks(range(len(techniques)), [named(name) for name in techniques])
     axes.set(xlim=(-0.6, len(ENTROPIES) - 0.4), ylim=(len(techniques) - 0.4, -0.6))
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
     return figure
+
+
+def _short(change: float) -> str:
+    """Two digits, or whole nats, with no zero before the point."""
+    text = f"{change:+.0f}" if abs(change) >= 10 else f"{float(f'{change:.2g}'):+}"
+    return text.replace("0.", ".", 1).replace("-", "−")
 
 
 def against(table: pd.DataFrame, entropy: str) -> Figure:
@@ -48,10 +65,11 @@ def against(table: pd.DataFrame, entropy: str) -> Figure:
         for (name, group), marker, colour in zip(
             wide.groupby("technique", sort=False), cycle(markers), cycle(plots.PALETTE), strict=False
         ):
-            label = name if panel is axes[0] else None
+            label = named(name) if panel is axes[0] else None
             panel.plot(group[entropy], group[gain], marker, color=colour, markersize=5, label=label)
         panel.axhline(0, color="#888", linewidth=0.8)
         panel.axvline(0, color="#888", linewidth=0.8)
-        panel.set(xlabel=f"change of H({ENTROPY_NAMES[entropy]})", title=GAIN_NAMES[gain])
-    figure.legend(loc="outside lower center", ncols=4)
+        panel.set_xscale("symlog", linthresh=0.01)
+        panel.set(xlabel=f"change of H({ENTROPY_NAMES[entropy]})", title=GAIN_NAMES[gain], xticks=(0, 0.01, 0.1, 1))
+    figure.legend(loc="outside lower center", ncols=3)
     return figure

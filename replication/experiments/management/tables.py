@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,19 +11,19 @@ from scipy import stats
 from replication.experiments.management.experiment import ENTROPIES
 from replication.statistics import effect, holm
 
-# The direction in which the source's words say that a technique moves a quantity: its table and its sections; of
-# log-det the paper's. Where it says "moderate", "manages" or nothing there is no arrow.
+# The direction in which the source's words say that a technique moves a quantity: its table and its sections. Where it
+# says "moderate", "manages" or nothing there is no arrow.
 SOURCE: Mapping[tuple[str, str], int] = {
     ("dropout", "entropy_mask"): 1,
-    ("stochastic depth", "entropy_mask"): 1,
     ("dropout", "entropy_hidden"): 1,
     ("augmentation", "entropy_inputs"): 1,
     ("smoothing", "entropy_labels"): 1,
     ("smoothing", "entropy_test"): 1,
     ("entropy", "entropy_test"): 1,
     ("distillation", "entropy_labels"): 1,
-    ("log-det", "entropy_map"): 1,
 }
+# What is so by what the technique is, and not by training.
+BY_DEFINITION = ("entropy_labels", "entropy_mask")
 # What is said to be gained, and what might predict it.
 GAINS = ("test_accuracy", "calibration", "shifted_accuracy")
 _DRAWN = 2000
@@ -50,10 +51,13 @@ def changes(outcomes: pd.DataFrame, measures: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "measure", "change", "low", "high", "p", "seeds"])
 
 
-def chosen(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Of each technique the strength with the least mean NLL on the validation split."""
-    mean = outcomes.groupby(["technique", "strength"], sort=False).validation_nll.mean().reset_index()
-    return mean.loc[mean.groupby("technique", sort=False).validation_nll.idxmin(), ["technique", "strength"]]
+def chosen(
+    outcomes: pd.DataFrame, by: Literal["validation_nll", "validation_accuracy"] = "validation_nll"
+) -> pd.DataFrame:
+    """Of each technique the strength with the least mean NLL, or the most mean accuracy, on the validation split."""
+    sign = 1 if by == "validation_nll" else -1
+    mean = (sign * outcomes.groupby(["technique", "strength"], sort=False)[by].mean()).reset_index()
+    return mean.loc[mean.groupby("technique", sort=False)[by].idxmin(), ["technique", "strength"]]
 
 
 def arrows(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -63,6 +67,7 @@ def arrows(outcomes: pd.DataFrame) -> pd.DataFrame:
     where it draws none.
     """
     table = changes(outcomes, ENTROPIES).merge(chosen(outcomes), on=["technique", "strength"])
+    table["p"] = table.p.where(table.change.abs() >= _ROUNDING, 1.0)
     moved = np.sign(table.change).where(holm(table.p.to_numpy()) < 0.05, 0).astype(int)
     said = [SOURCE.get((row.technique, row.measure), 0) for row in table.itertuples()]
     return table.assign(moved=moved, said=said)
