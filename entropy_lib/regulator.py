@@ -12,9 +12,9 @@ from entropy_lib.theory.checks import lifted
 class TargetEntropy(nn.Module):
     r"""Adds -α H(q) to a loss, with an α that is changed at every step so that the mean H(q) comes to a target.
 
-    H(q) = -Σ_k q_k ln q_k in nats with q = softmax(logits), averaged over the examples. At every call in training
+    With q = softmax(logits) and the mean over the examples, in nats; at every call in training
 
-        α ← α + rate · (target - H(q)),
+    .. math:: H(q) = -\sum_k q_k\ln q_k, \qquad \alpha \leftarrow \alpha + \text{rate}\,(\text{target} - H(q)),
 
     gradient ascent on the multiplier of the constraint that the mean is the target. A positive α rewards uncertainty, a
     negative one certainty. Where the optimiser is at rest, and α too, the loss is stationary among all predictions with

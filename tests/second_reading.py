@@ -919,16 +919,17 @@ def spread(reading: Reading, rows: pd.DataFrame, asked: dict) -> tuple[float, fl
 
 def need(reading: Reading) -> tuple[float, float, float]:
     """The mean of two effects: the gain on hard images, and that gain minus the gain on easy ones."""
-    gains = []
+    gains: list[pd.Series] = []
     for data in ("cifar10", "mnist"):
         rows, asked = evidence(reading, data)
         cells = cells_of(reading, rows, asked, True)
-        if not cells or min(len(cell["effects"]) for cell in cells) == 0:
+        if cells and min(len(cell["effects"]) for cell in cells):
+            gains.append(averaged(cells).effect.reset_index(drop=True))
+        elif data == "cifar10":
             return math.nan, math.nan, math.nan
-        gains.append(averaged(cells).effect.reset_index(drop=True))
-    hard, easy = gains
-    effects = pd.DataFrame({"effect": (hard + (hard - easy)) / 2, "rounding": 0.0}).dropna()
-    return interval(effects)
+    hard, *easy = gains  # while nothing is known of the easy ones, the first reading alone
+    effect = (hard + (hard - easy[0])) / 2 if easy else hard
+    return interval(pd.DataFrame({"effect": effect, "rounding": 0.0}).dropna())
 
 
 def read(name: str) -> tuple[float, float, float]:

@@ -78,7 +78,10 @@ def without(patch, experiment: str) -> None:
 def test_removing_the_records_of_an_experiment_makes_stale_what_rests_on_them(executed, tmp_path, monkeypatch):
     """Nothing but that: chapters are asked again without the records, then with them."""
     monkeypatch.setattr(ledger, "KEPT", Path(shutil.copy(ledger.KEPT, tmp_path / "ledger.json")))
-    resting = {"flow": {"entropy-flow", "claims", "home"}, "cnn": {"classifiers", "claims", "guide", "home"}}
+    resting = {
+        "flow": {"entropy-flow", "claims", "home"},
+        "cnn": {"classifiers", "performance", "claims", "guide", "home"},
+    }
     for experiment, pages in resting.items():
         with monkeypatch.context() as patch:
             without(patch, experiment)
@@ -110,7 +113,7 @@ def test_a_page_rests_on_the_modules_that_it_imports_and_on_no_comment(executed,
         tmp = Path(folder)
         assert with_edit("replication.experiments.cnn.tables", "# a remark\n") == set()
         assert with_edit("replication.cli", "spare = 1\n") == set()
-        assert with_edit("replication.experiments.cnn.tables", "spare = 1\n") == {"classifiers"}
+        assert with_edit("replication.experiments.cnn.tables", "spare = 1\n") == {"classifiers", "performance"}
     monkeypatch.undo()
 
 

@@ -169,6 +169,7 @@ def pace(store: Store) -> pd.DataFrame:
     trials = CNN.default(CNN.table(store), data="cifar10", layers="first")
     curves = store.curves(CNN.name)
     epochs = curves[curves.epoch > 0].merge(trials[["trial", "architecture", "device"]], on="trial")
+    epochs = epochs.dropna(subset="seconds")  # the first records had none
     return epochs.groupby(["architecture", "device"]).agg(
         networks=("trial", "nunique"), seconds=("seconds", "median")
     ).reset_index()  # fmt: skip

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from replication.experiments.management.experiment import ENTROPIES
@@ -31,23 +33,28 @@ def named(technique: str) -> str:
 def arrows(table: pd.DataFrame) -> Figure:
     """Techniques by entropies: the measured arrow with its size in nats, the source's beside it in grey."""
     techniques = list(dict.fromkeys(table.technique))
-    figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(techniques) + 0.9))
-    for row in table.itertuples():
-        x, y = ENTROPIES.index(row.measure), techniques.index(row.technique)
-        if row.said:
-            axes.plot(x - 0.36, y, marker="^" if row.said > 0 else "v", color="#888", markersize=6)
-        if row.moved:
-            colour = plots.PALETTE[0] if row.moved > 0 else plots.PALETTE[1]
-            axes.plot(x - 0.17, y, marker="^" if row.moved > 0 else "v", color=colour, markersize=6)
-            axes.annotate(_short(row.change), (x - 0.06, y), va="center", fontsize=7)
-        elif row.p < 1:
-            axes.plot(x - 0.17, y, marker=".", color="#888")
-    axes.set_xticks(range(len(ENTROPIES)), list(ENTROPY_NAMES.values()))
-    axes.set_yticks(range(len(techniques)), [named(name) for name in techniques])
-    axes.set(xlim=(-0.6, len(ENTROPIES) - 0.4), ylim=(len(techniques) - 0.4, -0.6))
-    axes.tick_params(length=0)
-    axes.xaxis.tick_top()
+    halves = ENTROPIES[:4], ENTROPIES[4:]
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 0.4 * len(techniques) + 0.8), sharey=True)
+    for panel, names in zip(axes, halves, strict=True):
+        for row in table[table.measure.isin(names)].itertuples():
+            _arrow(panel, names.index(row.measure), techniques.index(row.technique), row)
+        panel.set_xticks(range(len(names)), [ENTROPY_NAMES[name] for name in names])
+        panel.set(xlim=(-0.6, len(names) - 0.4), ylim=(len(techniques) - 0.4, -0.6))
+        panel.tick_params(length=0)
+        panel.xaxis.tick_top()
+    axes[0].set_yticks(range(len(techniques)), [named(name) for name in techniques])
     return figure
+
+
+def _arrow(panel: Axes, x: int, y: int, row: Any) -> None:
+    if row.said:
+        panel.plot(x - 0.36, y, marker="^" if row.said > 0 else "v", color="#888", markersize=6)
+    if row.moved:
+        colour = plots.PALETTE[0] if row.moved > 0 else plots.PALETTE[1]
+        panel.plot(x - 0.17, y, marker="^" if row.moved > 0 else "v", color=colour, markersize=6)
+        panel.annotate(_short(row.change), (x - 0.06, y), va="center", fontsize=7)
+    elif row.p < 1:
+        panel.plot(x - 0.17, y, marker=".", color="#888")
 
 
 def _short(change: float) -> str:
@@ -70,6 +77,8 @@ def against(table: pd.DataFrame, entropy: str) -> Figure:
         panel.axhline(0, color="#888", linewidth=0.8)
         panel.axvline(0, color="#888", linewidth=0.8)
         panel.set_xscale("symlog", linthresh=0.01)
-        panel.set(xlabel=f"change of H({ENTROPY_NAMES[entropy]})", title=GAIN_NAMES[gain], xticks=(0, 0.01, 0.1, 1))
+        panel.set_xticks([0, 0.01, 0.1, 1], ["0", ".01", ".1", "1"])
+        panel.set(xlabel=f"change of H({ENTROPY_NAMES[entropy]})", title=GAIN_NAMES[gain])
+        panel.set_xlim(right=2 * wide[entropy].max())
     figure.legend(loc="outside lower center", ncols=3)
     return figure
