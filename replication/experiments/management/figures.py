@@ -41,6 +41,7 @@ def arrows(table: pd.DataFrame) -> Figure:
         panel.set_xticks(range(len(names)), [ENTROPY_NAMES[name] for name in names])
         panel.set(xlim=(-0.6, len(names) - 0.4), ylim=(len(techniques) - 0.4, -0.6))
         panel.tick_params(length=0)
+        panel.tick_params(axis="x", labelsize="small")
         panel.xaxis.tick_top()
     axes[0].set_yticks(range(len(techniques)), [named(name) for name in techniques])
     return figure
