@@ -15,7 +15,8 @@ from replication.experiments.management import measures, tables
 from replication.experiments.management.experiment import MANAGEMENT, STRENGTHS, train_stack
 from replication.experiments.management.network import CLASSES, UNITS, Draws, Networks, Norm
 from replication.experiments.management.techniques import TECHNIQUES, cross_entropy, entropy
-from replication.sweep.run import run
+from replication.experiments.registry import EXPERIMENTS
+from replication.sweep.run import Where, run
 from replication.sweep.store import Store
 
 SEEDS = (3, 8)
@@ -249,6 +250,13 @@ def test_records_hold_every_measure_of_every_technique(tmp_path):
     )
     np.testing.assert_allclose(table.gap, table.test_nll - table.train_nll)
     assert set(table.scope) == {"quick"}
+
+
+def test_what_trains_on_the_processor_says_so_whatever_device_is_asked_for(tmp_path):
+    assert {name for name, each in EXPERIMENTS.items() if not each.on_gpu} == {"landscape", "management", "memory"}
+    store = Store(tmp_path / "records")
+    run(MANAGEMENT, trials("none", 0.0), store, Where("cuda", progress=False))
+    assert store.trials("management").device.str.startswith("CPU").all()
 
 
 def test_an_unknown_technique_is_named_with_those_that_are_known():

@@ -66,6 +66,7 @@ class Experiment(Generic[C]):
         treatment: the field that says how strongly the thing in question is done, and 0 where it is not: λ, usually.
         unguided: what a network without guidance has for the fields that describe guidance, so that it is one trial
             and is trained once, whatever it is compared with.
+        on_gpu: whether it trains on the device that a sweep hands it, or on the processor whatever that is.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Experiment(Generic[C]):
     seeds: int = 1
     treatment: str = "coefficient"
     unguided: dict[str, Any] = field(default_factory=dict)
+    on_gpu: bool = True
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -33,6 +33,10 @@ class Trainable(Protocol[C]):
         """Trials with equal keys on a device are trained as one."""
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether it trains on the device that it is handed; the processor, whatever that says, if not."""
+
+    @property
     def scope(self) -> Callable[[Trial[C]], Scope]:
         """What a trial's record can decide."""
 
@@ -91,8 +95,9 @@ def _run(experiment: Trainable[C], trials: Sequence[Trial[C]], store: Store, whe
     finished = {name: store.finished(name) for name in {trial.experiment for trial in trials}}
     missing = [trial for trial in trials if trial.id not in finished[trial.experiment]]
     forget(trial.id for trial in trials if trial.id in finished[trial.experiment])
-    groups = stacks(missing, lambda trial: experiment.stack_by(trial, where.device))
-    jobs = [(experiment.train, stack, where.device) for stack in groups]
+    device = where.device if experiment.on_gpu else "cpu"
+    groups = stacks(missing, lambda trial: experiment.stack_by(trial, device))
+    jobs = [(experiment.train, stack, device) for stack in groups]
     failures = []
     with Progress(groups, len(trials), where.progress) as bar:
         side_by_side = min(where.workers, len(jobs))

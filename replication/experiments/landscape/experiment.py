@@ -284,4 +284,5 @@ LANDSCAPE = Experiment(
     measures=_MEASURES,
     columns={"point": (0, len(EDGES) - 2), "count": (0, np.inf), "value": (-np.inf, 1), "visited": (0, np.inf)},
     treatment="coldest",
+    on_gpu=False,
 )

@@ -250,4 +250,5 @@ MANAGEMENT = Experiment(
     columns={"validation_accuracy": (0.0, 1.0), "validation_nll": (0.0, float("inf"))},
     treatment="strength",
     unguided={"technique": "none"},
+    on_gpu=False,
 )

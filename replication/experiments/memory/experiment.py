@@ -380,4 +380,5 @@ MEMORY = Experiment(
     },
     columns={"point": (0, np.inf)},
     treatment="curvature",
+    on_gpu=False,
 )  # fmt: skip
