@@ -62,7 +62,7 @@ links: $(READY) ## ask every address in the book whether it answers
 	$(BIN)/jupyter-book build _build/stage --builder custom --custom-builder linkcheck --quiet
 
 lint: $(READY)  ## check the style, the imports and the types of the code
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy --no-incremental
 
 clean:          ## remove everything that was built, keep the environment
 	rm -rf _build

@@ -1,5 +1,7 @@
 """What is measured of trained networks: how good they are, and the quantities that are called entropy."""
 
+import math
+
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
@@ -13,6 +15,7 @@ BINS = 15
 # Deviation of the noise that is added before a layer or an image is given an entropy: without it a unit that is
 # constant has -∞. Of an image it is that of rounding to a byte.
 UNIT_NOISE, PIXEL_NOISE = 1e-3, 1 / 255 / 12**0.5
+SHIFT = 0.3  # The deviation of the noise in a shifted image, whose pixels go from 0 to 1.
 _CHUNK = 1000
 
 
@@ -50,7 +53,7 @@ def gaussian_entropy(values: Tensor, noise: float) -> Tensor:
     values = values - values.mean(1, keepdim=True)
     covariance = values.mT @ values / values.shape[1]
     covariance.diagonal(dim1=1, dim2=2).add_(noise**2)
-    return (log_abs_det(covariance) / covariance.shape[1] + np.log(2 * np.pi * np.e)) / 2
+    return (log_abs_det(covariance) / covariance.shape[1] + math.log(2 * math.pi * math.e)) / 2
 
 
 @torch.no_grad()
@@ -66,9 +69,9 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(-1) == labels).float().mean(1)
 
 
-def noisy(images: Tensor, draws: Draws, deviation: float = 0.3) -> Tensor:
-    """Shifted images: with normal noise added."""
-    return images + deviation * draws.normal(*images.shape[1:])
+def noisy(images: Tensor, draws: Draws) -> Tensor:
+    """Shifted images: with normal noise of deviation `SHIFT` added."""
+    return images + SHIFT * draws.normal(*images.shape[1:])
 
 
 def scrambled(images: Tensor, draws: Draws) -> Tensor:
