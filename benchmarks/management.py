@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from statistics import median
 
@@ -27,7 +28,7 @@ from replication.files import write_atomically
 from replication.provenance import machine, source_hash
 from replication.sweep.workers import cores
 
-SEEDS, PIXELS, ROUNDS = range(10), 784, 3
+SEEDS, SHAPE, ROUNDS = range(10), (1, 28, 28), 3
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 CONFIG = ManagementConfig(technique="none", strength=0.0, horizon=2)
 STRENGTHS = {"none": 0.0, "batch norm": 1.0, "dropout": 0.5}
@@ -44,11 +45,11 @@ class Network(nn.Module):
             drop = nn.Dropout(STRENGTHS[technique]) if technique == "dropout" else nn.Identity()
             return nn.Sequential(nn.Linear(inputs, UNITS), norm, nn.GELU(), drop)
 
-        self.first, self.middle = layer(PIXELS), layer(UNITS)
+        self.first, self.middle = layer(prod(SHAPE)), layer(UNITS)
         self.last = nn.Linear(UNITS, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
-        first = self.first(images)
+        first = self.first(images.flatten(1))
         logits: Tensor = self.last(first + self.middle(first))
         return logits
 
@@ -77,7 +78,7 @@ def one_by_one(technique: str, images: Tensor, labels: Tensor) -> Callable[[], N
 def stacked(technique: str, images: Tensor, labels: Tensor) -> Callable[[], None]:
     """An epoch of the same ten as the experiment trains them."""
     made = TECHNIQUES[technique](STRENGTHS[technique])
-    networks = Networks(Draws.of(list(SEEDS), 2), PIXELS, made.normalised)
+    networks = Networks(Draws.of(list(SEEDS), 2), SHAPE, made.normalised)
     epochs = trained(networks, made, replace(CONFIG, horizon=1000), (images, labels), list(SEEDS), None)
 
     def epoch() -> None:
@@ -100,7 +101,7 @@ def main() -> None:
     torch.set_num_threads(1)
     started, load_before = datetime.now(UTC).isoformat(timespec="seconds"), os.getloadavg()[0]
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(len(SEEDS), CONFIG.examples, PIXELS, generator=generator)
+    images = torch.rand(len(SEEDS), CONFIG.examples, *SHAPE, generator=generator)
     labels = torch.randint(0, CLASSES, images.shape[:2], generator=generator)
     rows = []
     for technique in STRENGTHS:

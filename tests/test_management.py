@@ -22,8 +22,11 @@ from replication.sweep.store import Store
 SEEDS = (3, 8)
 
 
-def networks(pixels=64, normalised=False):
-    return Networks(Draws.of(SEEDS, 2), pixels, normalised)
+DIGIT, PHOTO = (1, 8, 8), (3, 16, 16)
+
+
+def networks(shape=DIGIT, normalised=False):
+    return Networks(Draws.of(SEEDS, 2), shape, normalised)
 
 
 def trials(technique, strength, seeds=SEEDS, horizon=2, **settings):
@@ -54,14 +57,14 @@ def test_a_trial_takes_the_same_steps_in_a_stack_and_alone(technique):
 
 def test_the_stack_is_the_network_a_user_would_write():
     found = networks()
-    images = torch.randn(2, 5, 64)
+    images = torch.randn(2, 5, *DIGIT)
     for seed in range(2):
         layers = []
         for name in ("first", "middle", "last"):
             layer = nn.Linear(*reversed(found.weights[name][seed].shape))
             layer.weight.data, layer.bias.data = found.weights[name][seed], found.biases[name][seed, 0] + 0.3
             layers.append(layer)
-        first = F.gelu(layers[0](images[seed]))
+        first = F.gelu(layers[0](images[seed].flatten(1)))
         hidden = first + F.gelu(layers[1](first))
         for bias in found.biases.values():
             bias[seed] += 0.3
@@ -69,8 +72,28 @@ def test_the_stack_is_the_network_a_user_would_write():
         torch.testing.assert_close(found.logits(found.hidden(images))[seed], layers[2](hidden))
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+def test_pictures_in_colour_go_through_the_convolutions_a_user_would_write(normalised):
+    found = networks(PHOTO, normalised)
+    images = torch.randn(2, 5, *PHOTO)
+    for seed in range(2):
+        parts = []
+        for name in found.filters:
+            weight, bias = found.weights[name][seed], torch.rand(found.biases[name].shape[2])
+            found.biases[name][seed, 0] = bias
+            layer = nn.Conv2d(weight.shape[1], weight.shape[0], 3, stride=2, padding=1)
+            layer.weight.data, layer.bias.data = weight, bias
+            parts += [layer, *([nn.BatchNorm2d(weight.shape[0])] if normalised else []), nn.GELU()]
+        seen = nn.Sequential(*parts, nn.AvgPool2d(2), nn.Flatten())(images[seed])
+        first = F.linear(seen, found.weights["first"][seed])
+        branch_of = F.gelu(F.batch_norm(first, None, None, training=True) if normalised else first)
+        second = F.linear(branch_of, found.weights["middle"][seed])
+        expected = branch_of + F.gelu(F.batch_norm(second, None, None, training=True) if normalised else second)
+        torch.testing.assert_close(found.hidden(images, training=True)[seed], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_normalisation_is_torchs_for_each_network():
-    ours, theirs = Norm(2), [nn.BatchNorm1d(UNITS) for _ in range(2)]
+    ours, theirs = Norm(2, UNITS), [nn.BatchNorm1d(UNITS) for _ in range(2)]
     ours.scale += torch.arange(2.0)[:, None, None]
     for number, norm in enumerate(theirs):
         norm.weight.data += number
@@ -143,7 +166,7 @@ def test_masks_drop_as_often_as_they_say_keep_the_mean_and_have_their_entropy():
 
 
 def test_augmentation_moves_images_and_leaves_them_alone_at_strength_nought(monkeypatch):
-    images = torch.rand(2, 3, 64)
+    images = torch.rand(2, 3, *DIGIT)
     torch.testing.assert_close(TECHNIQUES["augmentation"](0.0).images(images, Draws.of(SEEDS, 4)), images)
     square = images.view(2, 3, 8, 8)
 
@@ -224,12 +247,13 @@ def test_the_entropy_of_predictions_is_torchs():
 
 
 def test_scrambled_images_share_one_order_for_each_network():
-    images = torch.rand(1, 6, 30)
+    images = torch.rand(1, 6, 1, 5, 6)
     found = measures.scrambled(images, Draws.of(SEEDS, 5))
     for network in found:
-        torch.testing.assert_close(network.sort(1).values, images[0].sort(1).values)
+        before, after = images[0].flatten(1), network.flatten(1)
+        torch.testing.assert_close(after.sort(1).values, before.sort(1).values)
         (order,) = {
-            tuple(int((row == v).nonzero()[0]) for v in image) for row, image in zip(images[0], network, strict=True)
+            tuple(int((row == v).nonzero()[0]) for v in image) for row, image in zip(before, after, strict=True)
         }
         assert order != tuple(range(30))
     assert not torch.equal(*found)
@@ -267,7 +291,7 @@ def test_an_unknown_technique_is_named_with_those_that_are_known():
 @pytest.mark.parametrize("name", ["dropout", "stochastic depth", "bottleneck"])
 def test_in_use_nothing_is_drawn(name):
     """What a technique draws between the layers is drawn in training alone."""
-    found, images = networks(), torch.rand(2, 4, 64)
+    found, images = networks(), torch.rand(2, 4, *DIGIT)
     technique = TECHNIQUES[name](0.5)
     technique.start(found, Draws.of(SEEDS, 2))
     noise = Draws.of(SEEDS, 4)

@@ -58,9 +58,9 @@ def gaussian_entropy(values: Tensor, noise: float) -> Tensor:
 
 @torch.no_grad()
 def seen(networks: Networks, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden units and logits of images `(networks or 1, n, pixels)`, as the networks are used."""
+    """Hidden units and logits of images `(networks or 1, n, channels, height, width)`, as the networks are used."""
     count = len(networks.weights["first"])
-    hidden = torch.cat([networks.hidden(part.expand(count, -1, -1)) for part in images.split(_CHUNK, 1)], 1)
+    hidden = torch.cat([networks.hidden(part.expand(count, *part.shape[1:])) for part in images.split(_CHUNK, 1)], 1)
     return hidden, networks.logits(hidden)
 
 
@@ -75,9 +75,11 @@ def noisy(images: Tensor, draws: Draws) -> Tensor:
 
 
 def scrambled(images: Tensor, draws: Draws) -> Tensor:
-    """Images of no class: all pixels of all images in one other order, drawn for each network."""
-    orders = draws.orders(images.shape[2])
-    return images.expand(len(orders), -1, -1).gather(2, orders[:, None].expand(-1, images.shape[1], -1))
+    """Images of no class: all values of all images in one other order, drawn for each network."""
+    rows = images.flatten(2)
+    orders = draws.orders(rows.shape[2])
+    mixed = rows.expand(len(orders), -1, -1).gather(2, orders[:, None].expand(-1, rows.shape[1], -1))
+    return mixed.view(len(orders), *images.shape[1:])
 
 
 @torch.no_grad()
@@ -85,7 +87,7 @@ def measured(networks: Networks, splits: dict[str, tuple[Tensor, Tensor]], draws
     """Every measure of networks in use, `(networks,)` each.
 
     Args:
-        splits: images `(networks or 1, n, pixels)` and labels of `train`, `validation` and `test`.
+        splits: images `(networks or 1, n, channels, height, width)` and labels of `train`, `validation` and `test`.
         draws: what shifted images are drawn with, the same for every technique.
     """
     found: dict[str, Tensor] = {}

@@ -1,13 +1,19 @@
-"""Small classifiers, one for each seed, trained as one: three layers, the middle one beside a connection past it."""
+"""Small classifiers, one for each seed, trained as one: three layers, the middle one beside a connection past it.
+
+Pictures in colour go through two convolutions first.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 UNITS, CLASSES = 256, 10
+# Channels of the two convolutions; each halves the picture, and so does a mean over 2 by 2 at the end.
+CHANNELS = (16, 32)
 
 
 @dataclass(frozen=True)
@@ -54,52 +60,80 @@ IN_USE = Inside()
 class Networks:
     """`h = g(A x + a)`, `z = h + g(B h + b)`, logits `C z + c`, with GELU for g, once for each seed.
 
-    With `normalised` the two matrices' outputs go through BatchNorm before g. Weights start as Glorot's.
+    In colour x is what two convolutions with stride 2 and GELU, and a mean over 2 by 2, leave of the picture. With
+    `normalised` what g sees goes through BatchNorm. Weights start as Glorot's.
+
+    Args:
+        draws: what weights are drawn with; one network for each generator.
+        shape: of an image, `(channels, height, width)`.
+        normalised: whether there is BatchNorm.
     """
 
-    def __init__(self, draws: Draws, pixels: int, normalised: bool = False):
-        shapes = {"first": (UNITS, pixels), "middle": (UNITS, UNITS), "last": (CLASSES, UNITS)}
+    def __init__(self, draws: Draws, shape: Sequence[int], normalised: bool = False):
+        channels, height, width = shape
+        inputs, filters = prod(shape), {}
+        if channels > 1:
+            inputs = CHANNELS[1] * (height // 8) * (width // 8)
+            filters = {"edges": (CHANNELS[0], channels, 3, 3), "parts": (CHANNELS[1], CHANNELS[0], 3, 3)}
+        shapes = {"first": (UNITS, inputs), "middle": (UNITS, UNITS), "last": (CLASSES, UNITS)} | filters
         self.weights = {name: torch.stack([_glorot(shape, each) for each in draws]) for name, shape in shapes.items()}
+        self.filters = tuple(filters)
         count = len(draws.generators)
         self.biases = {name: torch.zeros(count, 1, shape[0]) for name, shape in shapes.items()}
-        self.norms = [Norm(count) for _ in range(2)] if normalised else []
+        normed = ("first", "middle", *filters) if normalised else ()
+        self.norms = {name: Norm(count, shapes[name][0]) for name in normed}
         self.extra: dict[str, Tensor] = {}  # what a technique adds
 
     def parameters(self) -> list[Tensor]:
-        scales = [part for norm in self.norms for part in (norm.scale, norm.shift)]
+        scales = [part for norm in self.norms.values() for part in (norm.scale, norm.shift)]
         return [*self.weights.values(), *self.biases.values(), *scales, *self.extra.values()]
 
     def hidden(self, images: Tensor, training: bool = False, inside: Inside = IN_USE) -> Tensor:
-        """What the classifier sees, `(networks, n, units)`, of images `(networks, n, pixels)`."""
-        first = inside.units(F.gelu(self._layer("first", 0, images, training)))
-        branch = inside.units(F.gelu(self._layer("middle", 1, first, training)))
+        """What the classifier sees, `(networks, n, units)`, of images `(networks, n, channels, height, width)`."""
+        for name in self.filters:
+            images = F.gelu(self._normed(name, self._convolved(name, images), training))
+        if self.filters:
+            images = F.avg_pool2d(images.flatten(0, 1), 2).unflatten(0, images.shape[:2])
+        first = inside.units(F.gelu(self._layer("first", images.flatten(2), training)))
+        branch = inside.units(F.gelu(self._layer("middle", first, training)))
         return inside.last(first + inside.branch(branch))
 
     def logits(self, hidden: Tensor) -> Tensor:
         return torch.baddbmm(self.biases["last"], hidden, self.weights["last"].mT)
 
-    def _layer(self, name: str, number: int, inputs: Tensor, training: bool) -> Tensor:
-        outputs = torch.baddbmm(self.biases[name], inputs, self.weights[name].mT)
-        return self.norms[number](outputs, training) if self.norms else outputs
+    def _layer(self, name: str, inputs: Tensor, training: bool) -> Tensor:
+        return self._normed(name, torch.baddbmm(self.biases[name], inputs, self.weights[name].mT), training)
+
+    def _convolved(self, name: str, images: Tensor) -> Tensor:
+        # One network after the other: one convolution in groups takes half as long again.
+        each = zip(images, self.weights[name], self.biases[name].squeeze(1), strict=True)
+        return torch.stack([F.conv2d(*one, stride=2, padding=1) for one in each])
+
+    def _normed(self, name: str, values: Tensor, training: bool) -> Tensor:
+        return self.norms[name](values, training) if name in self.norms else values
 
 
 @dataclass
 class Norm:
-    """BatchNorm for each network of a stack, with torch's momentum and ε."""
+    """BatchNorm for each network of a stack, with torch's momentum and ε, of `(networks, n, units, ...)`."""
 
     networks: int
+    units: int
     scale: Tensor = field(init=False)
     shift: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scale, self.shift = torch.ones(self.networks, 1, UNITS), torch.zeros(self.networks, 1, UNITS)
-        self._mean, self._variance = torch.zeros(self.networks * UNITS), torch.ones(self.networks * UNITS)
+        shape = self.networks, 1, self.units
+        self.scale, self.shift = torch.ones(shape), torch.zeros(shape)
+        self._mean, self._variance = torch.zeros(self.networks * self.units), torch.ones(self.networks * self.units)
 
     def __call__(self, values: Tensor, training: bool) -> Tensor:
-        columns = values.transpose(0, 1).flatten(1)  # a column for each unit of each network
+        columns = values.transpose(0, 1).flatten(1, 2)  # a column for each unit of each network
         normal = F.batch_norm(columns, self._mean, self._variance, training=training)
-        return normal.unflatten(1, (self.networks, UNITS)).transpose(0, 1) * self.scale + self.shift
+        normal = normal.unflatten(1, (self.networks, self.units)).transpose(0, 1)
+        each = *self.scale.shape, *[1] * (values.ndim - 3)
+        return normal * self.scale.view(each) + self.shift.view(each)
 
 
-def _glorot(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+def _glorot(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.nn.init.xavier_uniform_(torch.empty(shape), generator=generator)

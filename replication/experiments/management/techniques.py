@@ -28,7 +28,7 @@ class Technique:
         """Change the networks before training."""
 
     def images(self, images: Tensor, draws: Draws) -> Tensor:
-        """A batch as the networks see it in training, `(networks, n, pixels)`."""
+        """A batch as the networks see it in training, `(networks, n, channels, height, width)`."""
         return images
 
     def inside(self, networks: Networks, draws: Draws) -> Inside:
@@ -82,7 +82,7 @@ class Orthogonal(Technique):
 
 
 class BatchNorm(Technique):
-    """BatchNorm before both activations."""
+    """BatchNorm before each activation."""
 
     normalised = True
 
@@ -116,26 +116,28 @@ class Augmentation(Technique):
     """Images are turned by up to 15 degrees, moved by up to 2 pixels and zoomed by up to 15 %, times the strength."""
 
     def images(self, images: Tensor, draws: Draws) -> Tensor:
-        networks, count, pixels = images.shape
-        side = round(pixels**0.5)
-        angle, along, across, zoom = (2 * draws.uniform(4, count) - 1).mul(self.strength).unbind(1)
-        scale, turn, step = 1 + 0.15 * zoom, angle * 15 * pi / 180, 2 * 2 / side
+        drawn = 2 * draws.uniform(4, images.shape[1]) - 1
+        angle, along, across, zoom = drawn.mul(self.strength).unbind(1)
+        scale, turn, step = 1 + 0.15 * zoom, angle * 15 * pi / 180, 2 * 2 / images.shape[-1]
         cos, sin = scale * turn.cos(), scale * turn.sin()
         maps = torch.stack([cos, -sin, step * along, sin, cos, step * across], -1).view(-1, 2, 3)
-        square = images.reshape(-1, 1, side, side)
-        grid = F.affine_grid(maps, list(square.shape), align_corners=False)
-        return F.grid_sample(square, grid, align_corners=False).view(networks, count, pixels)
+        each = images.flatten(0, 1)
+        grid = F.affine_grid(maps, list(each.shape), align_corners=False)
+        return F.grid_sample(each, grid, align_corners=False).view(images.shape)
 
 
 class Smoothing(Technique):
     """Labels are moved towards even odds by this share."""
 
+    def share(self) -> float:
+        return self.strength
+
     def loss(self, logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
-        return cross_entropy(logits, labels, self.strength)
+        return cross_entropy(logits, labels, self.share())
 
     def label_entropy(self, teacher: Tensor | None) -> Tensor | float:
-        others = self.strength / CLASSES
-        right = 1 - self.strength + others
+        others = self.share() / CLASSES
+        right = 1 - self.share() + others
         return -right * log(right) - (CLASSES - 1) * others * log(others)
 
 
@@ -223,6 +225,13 @@ class Combination(Smoothing, Dropout):
         Orthogonal(1.0).start(networks, draws)
 
 
+class UsualCombination(Combination):
+    """The combination with dropout of this strength and the usual label smoothing, 0.1."""
+
+    def share(self) -> float:
+        return 0.1
+
+
 TECHNIQUES: Mapping[str, type[Technique]] = {
     "none": Technique,
     "orthogonal": Orthogonal,
@@ -238,4 +247,5 @@ TECHNIQUES: Mapping[str, type[Technique]] = {
     "distillation": Distillation,
     "log-det": LogDet,
     "combination": Combination,
+    "usual combination": UsualCombination,
 }
