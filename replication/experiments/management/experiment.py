@@ -60,6 +60,7 @@ STRENGTHS: Mapping[str, list[float]] = {
     "distillation": [1.0, 2.0, 4.0, 8.0],
     "log-det": [1e-4, 1e-3, 1e-2, 1e-1],
     "combination": [0.01, 0.03, 0.1, 0.3],
+    "usual combination": [0.1, 0.25, 0.5, 0.75],
 }
 # What two of them are set against, beside plain training, at the strength that was best on the seeds that explored: the
 # best of the combination's parts, and the fixed coefficient.
@@ -76,14 +77,17 @@ def _grid(data: str, seeds: range, horizon: int, techniques: Mapping[str, list[f
     ]
 
 
-_MADE = [
-    *_grid("mnist", range(10), 30, STRENGTHS),
-    *_grid("mnist", range(10), 30, {"batch norm": [1.0]}, rate=_FAST),
-]
+def _both_rates(data: str, horizon: int, **settings: Any) -> list[Plan]:
+    return [
+        *_grid(data, range(10), horizon, STRENGTHS, **settings),
+        *_grid(data, range(10), horizon, {"batch norm": [1.0]}, rate=_FAST, **settings),
+    ]
+
+
 PROFILES = {
     "quick": _grid("digits", range(2), 4, {n: s[-1:] for n, s in STRENGTHS.items()}, examples=500),
-    "laptop": _MADE,
-    "paper": _MADE,
+    "laptop": _both_rates("mnist", 30),
+    "paper": [*_both_rates("mnist", 30), *_both_rates("cifar10", 20, examples=5000)],
 }
 
 
@@ -225,7 +229,9 @@ def outcomes(store: Store) -> pd.DataFrame:
     table = MANAGEMENT.table(store).merge(last, on="trial", validate="one_to_one")
     table = table.assign(gap=table.test_nll - table.train_nll, diverged=table.trial.map(lost))
     usual = table[(table.rate == MANAGEMENT.settings["rate"]) & ~table.diverged]
-    rival = table.technique.map(lambda name: RIVALS.get(name, ("", 0.0)))
+    rival = pd.Series(
+        [RIVALS.get(key, ("", 0.0)) for key in zip(table.data, table.technique, strict=True)], table.index
+    )
     against = table.assign(technique=rival.str[0], strength=rival.str[1])
     for name, measure in {"over_rival": "test_accuracy", "over_rival_nll": "test_nll"}.items():
         table[name] = (table[measure] - _of_same(against, usual, measure)).where(table.rate.isin(usual.rate))

@@ -57,6 +57,28 @@ class Inside:
 IN_USE = Inside()
 
 
+@dataclass
+class Norm:
+    """BatchNorm for each network of a stack, with torch's momentum and ε, of `(networks, n, units, ...)`."""
+
+    networks: int
+    units: int
+    scale: Tensor = field(init=False)
+    shift: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape = self.networks, 1, self.units
+        self.scale, self.shift = torch.ones(shape), torch.zeros(shape)
+        self._mean, self._variance = torch.zeros(self.networks * self.units), torch.ones(self.networks * self.units)
+
+    def __call__(self, values: Tensor, training: bool) -> Tensor:
+        columns = values.transpose(0, 1).flatten(1, 2)  # a column for each unit of each network
+        normal = F.batch_norm(columns, self._mean, self._variance, training=training)
+        normal = normal.unflatten(1, (self.networks, self.units)).transpose(0, 1)
+        each = *self.scale.shape, *[1] * (values.ndim - 3)
+        return normal * self.scale.view(each) + self.shift.view(each)
+
+
 class Networks:
     """`h = g(A x + a)`, `z = h + g(B h + b)`, logits `C z + c`, with GELU for g, once for each seed.
 
@@ -80,20 +102,21 @@ class Networks:
         self.filters = tuple(filters)
         count = len(draws.generators)
         self.biases = {name: torch.zeros(count, 1, shape[0]) for name, shape in shapes.items()}
-        normed = ("first", "middle", *filters) if normalised else ()
-        self.norms = {name: Norm(count, shapes[name][0]) for name in normed}
+        self.norms = {name: Norm(count, UNITS) for name in ("first", "middle")} if normalised else {}
+        # Convolutions take one network after the other, which is faster than all in groups, or stacked after each.
+        self.channel_norms = {name: [Norm(1, filters[name][0]) for _ in range(count * normalised)] for name in filters}
         self.extra: dict[str, Tensor] = {}  # what a technique adds
 
     def parameters(self) -> list[Tensor]:
-        scales = [part for norm in self.norms.values() for part in (norm.scale, norm.shift)]
+        norms = [*self.norms.values(), *(norm for each in self.channel_norms.values() for norm in each)]
+        scales = [part for norm in norms for part in (norm.scale, norm.shift)]
         return [*self.weights.values(), *self.biases.values(), *scales, *self.extra.values()]
 
     def hidden(self, images: Tensor, training: bool = False, inside: Inside = IN_USE) -> Tensor:
         """What the classifier sees, `(networks, n, units)`, of images `(networks, n, channels, height, width)`."""
-        for name in self.filters:
-            images = F.gelu(self._normed(name, self._convolved(name, images), training))
         if self.filters:
-            images = F.avg_pool2d(images.flatten(0, 1), 2).unflatten(0, images.shape[:2])
+            kept = (self._convolved(*each, training) for each in zip(images, self._each_filters(), strict=True))
+            images = torch.stack(list(kept))
         first = inside.units(F.gelu(self._layer("first", images.flatten(2), training)))
         branch = inside.units(F.gelu(self._layer("middle", first, training)))
         return inside.last(first + inside.branch(branch))
@@ -102,37 +125,24 @@ class Networks:
         return torch.baddbmm(self.biases["last"], hidden, self.weights["last"].mT)
 
     def _layer(self, name: str, inputs: Tensor, training: bool) -> Tensor:
-        return self._normed(name, torch.baddbmm(self.biases[name], inputs, self.weights[name].mT), training)
+        outputs = torch.baddbmm(self.biases[name], inputs, self.weights[name].mT)
+        return self.norms[name](outputs, training) if self.norms else outputs
 
-    def _convolved(self, name: str, images: Tensor) -> Tensor:
-        # One network after the other: one convolution in groups takes half as long again.
-        each = zip(images, self.weights[name], self.biases[name].squeeze(1), strict=True)
-        return torch.stack([F.conv2d(*one, stride=2, padding=1) for one in each])
+    def _each_filters(self) -> Iterator[list[tuple[Tensor, Tensor, Norm | None]]]:
+        """The weights, biases and norms of each network's convolutions, in turn."""
+        parts = []
+        for name in self.filters:
+            norms = self.channel_norms[name] or [None] * len(self.weights[name])
+            parts.append(zip(self.weights[name], self.biases[name].squeeze(1), norms, strict=True))
+        return map(list, zip(*parts, strict=True))
 
-    def _normed(self, name: str, values: Tensor, training: bool) -> Tensor:
-        return self.norms[name](values, training) if name in self.norms else values
-
-
-@dataclass
-class Norm:
-    """BatchNorm for each network of a stack, with torch's momentum and ε, of `(networks, n, units, ...)`."""
-
-    networks: int
-    units: int
-    scale: Tensor = field(init=False)
-    shift: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        shape = self.networks, 1, self.units
-        self.scale, self.shift = torch.ones(shape), torch.zeros(shape)
-        self._mean, self._variance = torch.zeros(self.networks * self.units), torch.ones(self.networks * self.units)
-
-    def __call__(self, values: Tensor, training: bool) -> Tensor:
-        columns = values.transpose(0, 1).flatten(1, 2)  # a column for each unit of each network
-        normal = F.batch_norm(columns, self._mean, self._variance, training=training)
-        normal = normal.unflatten(1, (self.networks, self.units)).transpose(0, 1)
-        each = *self.scale.shape, *[1] * (values.ndim - 3)
-        return normal * self.scale.view(each) + self.shift.view(each)
+    @staticmethod
+    def _convolved(images: Tensor, filters: list[tuple[Tensor, Tensor, Norm | None]], training: bool) -> Tensor:
+        """What one network's convolutions leave of its images `(n, channels, height, width)`."""
+        for weight, bias, norm in filters:
+            images = F.conv2d(images, weight, bias, stride=2, padding=1)
+            images = F.gelu(norm(images[None], training)[0] if norm else images)
+        return F.avg_pool2d(images, 2)
 
 
 def _glorot(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
