@@ -388,6 +388,16 @@ def unets() -> pd.DataFrame:
 # --- Cells and seeds of the plan --------------------------------------------------------------------
 
 
+# What a technique is said to be better than.
+AGAINST = {
+    ("mnist", "combination"): ("mnist", "smoothing", 0.01),
+    ("mnist", "usual combination"): ("mnist", "smoothing", 0.01),
+    ("mnist", "regulator"): ("mnist", "entropy", 0.2),
+    ("cifar10", "usual combination"): ("cifar10", "dropout", 0.5),
+    ("cifar10", "regulator"): ("cifar10", "entropy", 0.3),
+}
+
+
 def managed() -> pd.DataFrame:
     """The last epoch of each network, and three differences between networks of one seed."""
     trials, curves = records("management")
@@ -400,11 +410,12 @@ def managed() -> pd.DataFrame:
     lost = ~np.isfinite(curves[curves.epoch > 0].groupby("trial").train_loss.sum())
     found = trials.set_index("trial").join(last).assign(diverged=lost).rename(columns={"strength": "coefficient"})
     found["gap"] = found.test_nll - found.train_nll
-    found = found[(found["data"] == "mnist") & (found.batch == 50) & (found.examples == 2000)]
-    slow = found[(found.rate == 1e-3) & ~found.diverged].set_index(["technique", "coefficient", "seed"])
+    found = found[(found.batch == 50) & (found.examples == found["data"].map({"mnist": 2000, "cifar10": 5000}))]
+    slow = found[(found.rate == 1e-3) & ~found.diverged].set_index(["data", "technique", "coefficient", "seed"])
     for name, value in (("faster", "test_accuracy"), ("beyond", "test_accuracy"), ("beyond_nll", "test_nll")):
-        rivals = {"combination": ("smoothing", 0.01), "regulator": ("entropy", 0.2)} if name != "faster" else {}
-        beside = [(*rivals.get(r.technique, (r.technique, r.coefficient)), r.seed) for r in found.itertuples()]
+        rivals = AGAINST if name != "faster" else {}
+        own = [(r.data, r.technique, r.coefficient) for r in found.itertuples()]
+        beside = [(*rivals.get(key[:2], key), seed) for key, seed in zip(own, found.seed, strict=True)]
         found[name] = found[value].to_numpy() - slow[value].reindex(pd.MultiIndex.from_tuples(beside)).to_numpy()
     return found
 
@@ -471,6 +482,11 @@ def landscape(value: str, **more) -> Reading:
 def flat(data: str, coldest: float, *runs: str) -> Reading:
     where = {"depth": 1, "examples": 100, "way": "tempering", "start": "even"}
     return Reading("landscape", "Adam, Glorot", data, list(runs), ["width"], [coldest], where, kind="level")
+
+
+def colour(value: str, name: str, strength: float, **more) -> Reading:
+    where = {"technique": [name], "rate": more.pop("rate", 1e-3), "examples": 5000}
+    return Reading("management", value, "cifar10", ["31"], ["technique"], [strength], where, **more)
 
 
 def technique(value: str, name: str, strength: float, **more) -> Reading:
@@ -606,6 +622,29 @@ READINGS = {
         kind="level",
     ),
     "management-log-det": technique("test_accuracy", "log-det", 0.001),
+    "management-usual-combination": Reading(
+        "management",
+        "beyond",
+        "mnist",
+        ["30"],
+        ["technique"],
+        [0.25],
+        {"technique": ["usual combination"], "rate": 1e-3},
+        kind="level",
+    ),
+    "management-smoothing-overfitting-cifar": colour("gap", "smoothing", 0.2),
+    "management-smoothing-calibration-cifar": colour("calibration", "smoothing", 0.2),
+    "management-smoothing-accuracy-cifar": colour("test_accuracy", "smoothing", 0.2),
+    "management-dropout-hidden-cifar": colour("entropy_hidden", "dropout", 0.5),
+    "management-augmentation-robust-cifar": colour("shifted_accuracy", "augmentation", 2.0),
+    "management-entropy-peaked-cifar": colour("entropy_test", "entropy", 0.3),
+    "management-distillation-calibration-cifar": colour("calibration", "distillation", 1.0),
+    "management-sparse-accuracy-cifar": colour("test_accuracy", "L1", 0.1),
+    "management-sparse-robust-cifar": colour("shifted_accuracy", "L1", 0.1),
+    "management-norm-rates-cifar": colour("faster", "batch norm", 1.0, rate=0.03),
+    "management-log-det-cifar": colour("test_accuracy", "log-det", 0.0001),
+    "management-regulator-cifar": colour("beyond_nll", "regulator", 1.2, kind="level"),
+    "management-usual-combination-cifar": colour("beyond", "usual combination", 0.5, kind="level"),
     "cnn-all-increase": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-train-seeds": Reading("cnn", "train_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY),
     "cnn-all-layers": Reading("cnn", "test_accuracy", "cifar10", ["13"], by=["architecture"], where={"layers": "all"}),

@@ -287,3 +287,13 @@ def test_every_claim_with_a_printed_size_has_a_place_in_the_forest():
     made = made.assign(low=made.effect * 0.9, high=np.inf)
     page = forest.render(made).data
     assert sorted(re.findall(r'data-claim="([^"]+)"', page)) == sorted(made.id)
+
+
+def test_effects_without_a_printed_size_stand_with_their_verdicts_and_no_diamond():
+    rows = ledger.rows(prefix="management-")
+    units = {row.unit.partition(" of ")[2]: "of one kind" for row in rows.itertuples()}
+    page = forest.alone(rows, units).data
+    assert re.findall(r'data-claim="([^"]+)"', page) == rows.id[np.isfinite(rows.effect)].tolist()
+    assert page.count('class="ours"') == np.isfinite(rows.effect).sum() and 'class="theirs"' not in page
+    for verdict, count in rows[np.isfinite(rows.effect)].verdict.value_counts().items():
+        assert f"{count} {verdict}" in page and page.count(f'class="strip {verdict.replace(" ", "-")}"') == count

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from replication.experiments.experiment import Plan
-from replication.experiments.management import measures, tables
+from replication.experiments.management import experiment, measures, tables
 from replication.experiments.management.experiment import MANAGEMENT, STRENGTHS, train_stack
 from replication.experiments.management.network import CLASSES, UNITS, Draws, Networks, Norm
 from replication.experiments.management.techniques import TECHNIQUES, cross_entropy, entropy
@@ -367,7 +367,8 @@ def test_arrows_are_drawn_where_a_change_is_shown():
     assert (found["entropy_mask"] == 0).all() and (found["entropy_hidden"] == 0).all()
 
 
-def test_rivals_and_the_usual_rate_are_of_the_same_seed(tmp_path):
+def test_rivals_and_the_usual_rate_are_of_the_same_seed(tmp_path, monkeypatch):
+    monkeypatch.setitem(experiment.RIVALS, ("digits", "combination"), ("smoothing", 0.01))
     store = Store(tmp_path / "records")
     stack = [*trials("smoothing", 0.01), *trials("combination", 0.01), *trials("combination", 0.01, batch=25)]
     fast = trials("combination", 0.01, rate=0.03)

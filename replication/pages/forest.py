@@ -1,8 +1,9 @@
-"""Effects against effects: the paper's number, ours with its interval, and the margin, a row for each claim.
+"""Effects against effects: a printed number, ours with its interval, and the margin, a row for each claim.
 
 Drawn as a table of HTML, so that it fits a phone, follows the page's colours, and is filtered with the claims.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from replication.pages.verdicts import filled, span
 
 _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
-_HOW = (
-    "Diamond: the paper's number. Dot and line: ours with its 95% interval, hollow where earlier seeds only explore, "
-    "an arrow where the interval has no end. Grey: the margin within which an effect counts as none."
-)
+_OURS = "Dot and line: ours with its 95% interval, hollow where earlier seeds only explore"
+_MARGIN = "Grey: the margin within which an effect counts as none."
 
 
 @dataclass(frozen=True)
@@ -77,32 +76,48 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
 
 def render(rows: pd.DataFrame) -> HTML:
     """A group of rows for each unit, over a caption that states the finding and how to read the marks."""
-    rows, axes = shown(rows), []
+    rows = shown(rows)
+    finding = f"Ours against {len(rows)} printed size{'s' * (len(rows) != 1)}: {_counted(rows)}."
+    how = f"Diamond: the paper's number. {_OURS}, an arrow where the interval has no end. {_MARGIN}"
+    return _grouped(rows, f"{finding} {how}")
+
+
+def alone(rows: pd.DataFrame, units: Mapping[str, str]) -> HTML:
+    """Ours where nothing is printed to set it against; `units` names the axis of each measure."""
+    rows = rows[np.isfinite(rows.effect)]
+    axes = [units[row.unit.partition(" of ")[2]] for row in rows.itertuples()]
+    return _grouped(rows.assign(axis=axes), f"{len(rows)} effects: {_counted(rows)}. {_OURS}. {_MARGIN}")
+
+
+def _grouped(rows: pd.DataFrame, caption: str) -> HTML:
+    axes = []
     for name in dict.fromkeys(rows.axis):
         group = rows[rows.axis == name]
         axis = Axis.of(name, group)
         drawn = [_row(axis, row) for row in group.itertuples()]
         axes.append({"name": name, "none": axis.at(axis.none), "ticks": axis.ticks, "rows": drawn})
-    return filled("forest.html", axes=axes, caption=f"{_finding(rows)} {_HOW}")
+    return filled("forest.html", axes=axes, caption=caption)
 
 
 def _said(row: Any) -> str:
-    return "only explored" if row.explored else row.label or "waits"
+    """How ours lies to the printed size; the verdict where none is printed."""
+    if row.explored:
+        return "only explored"
+    return (row.label or "waits") if np.isfinite(row.printed) else row.verdict
 
 
-def _finding(rows: pd.DataFrame) -> str:
+def _counted(rows: pd.DataFrame) -> str:
     counts = pd.Series([_said(row) for row in rows.itertuples()], dtype=str).value_counts()
-    found = ", ".join(f"{count} {said}" for said, count in counts.items())
-    return f"Ours against {len(rows)} printed size{'s' * (len(rows) != 1)}: {found or 'none has a record yet'}."
+    return ", ".join(f"{count} {said}" for said, count in counts.items()) or "none has a record yet"
 
 
 def _row(axis: Axis, row: Any) -> dict[str, Any]:
     band = (1 / (1 + row.margin), 1 + row.margin) if axis.ratio else (-row.margin, row.margin)
-    said = _said(row)
+    said, printed = _said(row), np.isfinite(row.printed)
+    theirs = f", the paper's {row.printed:.3g}" if printed else ""
     return {
         "id": row.id, "said": said, "css": said.replace(" ", "-"), "margin": [axis.at(end) for end in band],
         "interval": [axis.at(row.low), axis.at(row.high)], "open": [row.low < axis.low, row.high > axis.high],
-        "effect": axis.at(row.effect), "printed": axis.at(row.printed),
-        "spoken": f"{row.id}: {said}; ours {row.effect:.3g}{span(row)}, the paper's {row.printed:.3g}, "
-        f"margin {row.margin:g}",
+        "effect": axis.at(row.effect), "printed": axis.at(row.printed) if printed else None,
+        "spoken": f"{row.id}: {said}; ours {row.effect:.3g}{span(row)}{theirs}, margin {row.margin:g}",
     }  # fmt: skip

@@ -132,7 +132,7 @@ class Networks:
         """The weights, biases and norms of each network's convolutions, in turn."""
         parts = []
         for name in self.filters:
-            norms = self.channel_norms[name] or [None] * len(self.weights[name])
+            norms: list[Norm] | list[None] = self.channel_norms[name] or [None] * len(self.weights[name])
             parts.append(zip(self.weights[name], self.biases[name].squeeze(1), norms, strict=True))
         return map(list, zip(*parts, strict=True))
 
