@@ -870,7 +870,9 @@ def evidence(reading: Reading, data: str | None = None) -> tuple[pd.DataFrame, C
     }
     rows = autoencoders(reading.until) if reading.table == "autoencoder" else tables[reading.table]()
     kept = rows.data == data
-    for name, value in (USUAL[reading.table] | {n: v for n, v in reading.where.items() if n == "rate"}).items():
+    for name, value in (
+        USUAL[reading.table] | {n: v for n, v in reading.where.items() if n in ("rate", "examples")}
+    ).items():
         kept &= (rows[name] == value) | ((rows.coefficient == 0) & (name in GUIDANCE))
     for name, wanted in reading.where.items() if reading.table in ("memory", "landscape") else ():
         kept &= rows[name].isin(wanted if isinstance(wanted, list) else [wanted])
@@ -1071,8 +1073,8 @@ def exponential() -> float:
     return aic[0] - min(aic[1:])
 
 
-def flow(name: str) -> float:
-    """The effect of a claim on the flow of VGG-16."""
+def measured(name: str) -> float:
+    """The effect of a claim on what was measured and not trained."""
     trained = boxes("vgg16", "imagenet")
     random = {scheme: boxes("vgg16", scheme) for scheme in SCHEMES}
     if name == "flow-vgg-early":
@@ -1101,11 +1103,78 @@ def flow(name: str) -> float:
         return np.mean([((trained.q3 - trained.q1) - (b.q3 - b.q1)).mean() for b in random.values()])
     if name == "flow-exponential":
         return exponential()
+    if name == "flow-linear":
+        return np.mean([straight(scheme, rows) for scheme, rows in random.items()])
+    if name == "flow-same-architecture":
+        taught = [changed(data).mean(0)[:, 0] for data in ("coco", "shapes")]
+        return pd.Series(taught[0]).rank().corr(pd.Series(taught[1]).rank())
+    if name == "flow-consistent":
+        last = changed("coco").mean(0)[:, 0]
+        return np.mean([standing("vgg16", VGG["[1,2]"]), standing("resnet50", before_skips()), apart(last, FULL_SIZE)])
+    if name == "ae-same-epoch-time":
+        found = json.loads((ROOT / "results" / "benchmarks" / "sweep-cpu.json").read_text(encoding="utf-8"))
+        return pd.DataFrame(found["speed"]).plain_ratio.mean()
     raise KeyError(name)
 
 
-FLOWS = [
+def straight(scheme: str, rows: pd.DataFrame) -> float:
+    """How much better a line through the layers is than one through the logarithm of the fan, in R²."""
+    area = rows.side**2
+    fans = {"torchvision": rows.out * area, "pytorch": rows["in"] * area, "glorot": (rows["in"] + rows.out) * area}
+    return rows.layer.corr(rows["mean"]) ** 2 - np.log(fans[scheme]).corr(rows["mean"]) ** 2
+
+
+def apart(values: np.ndarray, named: list[bool]) -> float:
+    """The mean over the named layers minus that over the others."""
+    return values[named].mean() - values[np.logical_not(named)].mean()
+
+
+def standing(architecture: str, layers: tuple[int, ...]) -> float:
+    """How far training has set layers apart, by their place in the network."""
+    means = {source: boxes(architecture, source) for source in ("imagenet", *SCHEMES)}
+    here = means["imagenet"].layer  # of the trained ResNet-50 the last stage is missing but for its first convolution
+    means = {source: rows[rows.layer.isin(here)] for source, rows in means.items()}
+    found = {source: apart(rows["mean"].to_numpy(), rows.layer.isin(layers).tolist()) for source, rows in means.items()}
+    return found["imagenet"] - np.mean([found[scheme] for scheme in SCHEMES])
+
+
+def before_skips() -> tuple[int, ...]:
+    """In ResNet-50 the first convolution and the third of every block but the last."""
+    rows = boxes("resnet50", "glorot")
+    ends = rows.layer[rows.name.str.endswith("conv3")].tolist()
+    return (1, *ends[:-1])
+
+
+# Of a U-Net's nineteen convolutions two at the beginning and three at the end have the picture's size.
+FULL_SIZE = [True] * 2 + [False] * 14 + [True] * 3
+
+
+def changed(data: str) -> np.ndarray:
+    """What training changed in unguided U-Nets, `(networks, layers, measures)`: log|c11|, log norm, exactly."""
+    after_before = [flow[1] - flow[0] for flow in of_unets(data).values()]
+    return np.stack(after_before)[..., 0]
+
+
+def of_unets(data: str) -> dict[int, np.ndarray]:
+    """By seed the boxes before and after training of U-Nets whose masks overlap true ones."""
+    trials, curves = records("unet")
+    last = curves.sort_values("epoch").groupby("trial").test_iou.last()
+    usual = {"data": data, "coefficient": 0.0, "image": 96, "channels": 16, "batch": 8}
+    kept = trials[(trials[list(usual)] == pd.Series(usual)).all(axis=1) & trials.trial.map(last > 0)]
+    read = {row.seed: np.load(ROOT / "results" / "unet" / f"{row.file}.npz") for row in kept.itertuples()}
+    return {row.seed: read[row.seed][f"{row.trial}-flow"] for row in kept.itertuples()}
+
+
+def bends(seeds: list[int], measure: int) -> list[float]:
+    """By seed, how much more a parabola through a measure by layer bends upwards after training than before it."""
+    order = np.linspace(-1, 1, len(FULL_SIZE))
+    found = of_unets("coco")
+    return [np.diff([np.polyfit(order, means, 2)[0] for means in found[seed][:, :, measure, 0]])[0] for seed in seeds]
+
+
+MEASURED = [
     "flow-vgg-early", "flow-vgg-settles", "flow-random", "flow-outliers", "flow-outliers-low",
     "flow-trained-outliers-low", "flow-outliers-rarer-later", "flow-random-outliers-later", "flow-uniform",
-    "flow-exponential",
+    "flow-exponential", "flow-linear", "flow-same-architecture", "flow-consistent",
+    "ae-same-epoch-time",
 ]  # fmt: skip
