@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LIVE := _build/live/sympy.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf serve test slow library live browser notebooks lab picture versions links lint clean
+.PHONY: help book pdf archive serve test slow library live browser notebooks lab picture versions links lint clean
 
 help:           ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -16,6 +16,12 @@ book: $(READY) $(LIVE)  ## make the environment, run the notebooks at quick, bui
 
 pdf: $(READY) $(LIVE)   ## print the whole book to _build/book.pdf (make browser first); the next make book offers it
 	$(BIN)/entropy-book pdf
+
+archive: $(READY) ## pack the built book, records and code into one zip for libraries (make book first), and validate it
+	$(BIN)/entropy-book archive
+	test -x _build/validator/bin/rocrate-validator || { $(PYTHON) -m venv _build/validator && \
+	  _build/validator/bin/pip install --quiet --disable-pip-version-check roc-validator==0.13.0 rocrate==0.16.0; }
+	_build/validator/bin/python tests/validate_crate.py _build/archive/*.zip
 
 serve: $(READY) ## serve the built book on 127.0.0.1 and open it
 	$(BIN)/entropy-book serve
@@ -50,13 +56,14 @@ lab: notebooks  ## open the chapters in JupyterLab, which the first call install
 picture: $(READY) ## redraw the README's picture from the committed records
 	$(BIN)/entropy-book picture
 
-versions: $(READY) ## write constraints.txt and environment.yml from requirements.txt, where versions stand
+versions: $(READY) ## write constraints.txt and environment.yml from requirements.txt, where versions stand, and .zenodo.json
 	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url \
 	  --no-emit-find-links requirements.txt -o constraints.txt
 	sed -i 's/+cpu$$//; 1i # Everything that requirements.txt pulls in; `make versions` writes this file.' constraints.txt
 	{ printf '# The versions of requirements.txt for conda; `make versions` writes this file.\n'; \
 	  printf 'name: entropy-book\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
 	  sed -n 's/^\([A-Za-z].*==.*\)/      - \1/p' requirements.txt; } > environment.yml
+	$(BIN)/python -m replication.pages.crate > .zenodo.json.new && mv .zenodo.json.new .zenodo.json
 
 links: $(READY) ## ask every address in the book whether it answers
 	$(BIN)/jupyter-book build _build/stage --builder custom --custom-builder linkcheck --quiet

@@ -117,6 +117,14 @@ def pdf(chapters: Chapters = None, profile: Profile = "quick", device: Device = 
 
 
 @app.command()
+def archive() -> None:
+    """Pack the built book, the verdicts, and every file of the commit into one zip, described as an RO-Crate."""
+    from replication.pages import crate
+
+    typer.echo(f"the archive is {crate.archive()}")
+
+
+@app.command()
 def serve(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8000,
     browser: Annotated[bool, typer.Option(help="Open the book in a browser.")] = True,
