@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LIVE := _build/live/sympy.zip
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf archive serve test slow library live browser notebooks lab picture versions links lint clean
+.PHONY: help book pdf report archive serve test slow library live browser notebooks lab picture versions links lint clean
 
 help:           ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ book: $(READY) $(LIVE)  ## make the environment, run the notebooks at quick, bui
 
 pdf: $(READY) $(LIVE)   ## print the whole book to _build/book.pdf (make browser first); the next make book offers it
 	$(BIN)/entropy-book pdf
+
+report: $(READY) ## print the report, a page of the built book, to _build/report.pdf (make book and make browser first)
+	$(BIN)/entropy-book report
 
 archive: $(READY) ## pack the built book, records and code into one zip for libraries (make book first), and validate it
 	$(BIN)/entropy-book archive
