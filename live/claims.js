@@ -1,8 +1,9 @@
 // The table of claims as a tool: filter by verdict, part and text, sort, and keep the view in the address.
 // Without this script the whole table stands, in the paper's order.
-const table = document.querySelector("table.claims");
+const page = document.querySelector(".claims-tool").closest("section"); // of a book in one page, this chapter alone
+const table = page.querySelector("table.claims");
 const rows = [...table.querySelectorAll("tr[data-claim]")];
-const effects = [...document.querySelectorAll("table.forest tr[data-claim]")];
+const effects = [...page.querySelectorAll("table.forest tr[data-claim]")];
 const home = new Map(rows.map((row) => [row, row.parentElement]));
 const words = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
 const verdicts = [...new Set(rows.map((row) => row.dataset.verdict))];
@@ -73,7 +74,7 @@ function renew() {
   if (compare) [...rows].sort(compare).forEach((row) => table.tBodies[0].append(row));
   else for (const row of rows) home.get(row).append(row);
   // A heading stands where something is under it, in the paper's order.
-  for (const body of document.querySelectorAll("table.claims tbody, table.forest tbody")) {
+  for (const body of page.querySelectorAll("table.claims tbody, table.forest tbody")) {
     const some = body.querySelector("tr[data-claim]:not([hidden])");
     for (const line of body.querySelectorAll("tr:not([data-claim])"))
       line.hidden = !some || (line.className === "part" && compare !== null);

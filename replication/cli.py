@@ -119,12 +119,12 @@ def pdf(chapters: Chapters = None, profile: Profile = "quick", device: Device = 
 @app.command()
 def report() -> None:
     """Print the report, a page of the built book, to _build/report.pdf."""
-    from replication.pages import publish
+    from replication.pages import printed
 
     page = ROOT / "_build" / "html" / "notebooks" / "report.html"
     if not page.exists():
         raise FileNotFoundError("there is no built book yet; `make book` builds it")
-    typer.echo(f"the report is {publish.print_page(page, ROOT / '_build' / 'report.pdf')}")
+    typer.echo(f"the report is {printed.print_page(page, ROOT / '_build' / 'report.pdf')}")
 
 
 @app.command()

@@ -15,8 +15,9 @@ import threading
 
 import pytest
 from playwright.sync_api import sync_playwright
+from pypdf import PdfReader
 
-from replication.pages import book, publish
+from replication.pages import book, printed
 from replication.pages.verdicts import shown
 from replication.verdicts import ledger
 from replication.verdicts.claim import load_claims
@@ -739,7 +740,7 @@ def test_a_page_is_printed_with_its_formulas_within_the_margins(site, chromium, 
     """In a process of its own: Playwright does not run twice in one."""
     program = f"""
         from pathlib import Path
-        from replication.pages.publish import print_page
+        from replication.pages.printed import print_page
         print_page(Path({str(site)!r}) / "notebooks" / "entropy.html", Path({str(tmp_path)!r}) / "page.pdf")
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, cwd=ROOT)
@@ -752,6 +753,44 @@ def test_a_page_is_printed_with_its_formulas_within_the_margins(site, chromium, 
     formulas = page.locator('mjx-container[display="true"]')
     widths = "all => all.map(formula => formula.scrollWidth / formula.parentElement.clientWidth)"
     assert max(formulas.evaluate_all(widths)) > 1  # or there is nothing to fit
-    page.evaluate(publish.FOR_PAPER)
+    page.evaluate(printed.FOR_PAPER)
     assert max(formulas.evaluate_all(widths)) <= 1
     page.close()
+
+
+def whole_book(titles, of):
+    """A page as Sphinx makes it of a whole book: an address for each chapter, references with another page's name."""
+    entries = [
+        f'<li class="toctree-l1"><a href="#document-notebooks/c{k}">{title}</a></li>' for k, title in enumerate(titles)
+    ]
+    chapters = [
+        f"""<span id="document-notebooks/c{k}"></span><section id="s{k}"><h2>{title}</h2>{"<p>text</p>" * 150}
+        <p>See <a class="reference internal" href="notebooks/home.html#s{of[k]}">
+        <span class="std std-ref">there</span></a> and <a href="c{of[k]}.html">all of it</a>.</p></section>"""
+        for k, title in enumerate(titles)
+    ]
+    return f"""<!doctype html><script>window.MathJax = {{startup: {{promise: Promise.resolve()}}}}</script>
+        <link rel="stylesheet" href="book.css">
+        <div id="jb-print-docs-body"><nav id="jb-print-toc"><p class="caption">Part</p><ul>{"".join(entries)}</ul></nav></div><article class="bd-article"><p>Home.</p>{"".join(chapters)}</article>"""
+
+
+def test_the_printed_book_has_a_title_contents_running_heads_and_the_pages_of_references(tmp_path):
+    titles, of = ["Apples", "Pears", "Plums"], [2, 0, 1]
+    shutil.copy(ROOT / "book" / "_static" / "book.css", tmp_path)
+    (tmp_path / "whole.html").write_text(whole_book(titles, of))
+    program = f"""
+        from pathlib import Path
+        from replication.pages.printed import print_book
+        print_book(Path({str(tmp_path)!r}) / "whole.html", Path({str(tmp_path)!r}) / "book.pdf")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, cwd=ROOT)
+    texts = [page.extract_text() for page in PdfReader(tmp_path / "book.pdf").pages]
+    headed = [next((k for k, title in enumerate(titles) if text.strip().startswith(title)), None) for text in texts]
+    first = [headed.index(k) for k in range(3)]  # chapters begin on a page of their own, with a head above each page
+    assert first == sorted(first) and first[1] - first[0] > 1 and headed[first[0] :] == sorted(headed[first[0] :])
+    assert "Entropy-based guidance, replicated" in texts[0] and "Meni" in texts[0] and "Home." in texts[2]
+    for k, title in enumerate(titles):
+        assert re.search(rf"{title}\s*{first[k] + 1}\b", texts[1]), texts[1]
+        last = texts[first[k + 1] - 1] if k < 2 else texts[-1]
+        assert re.search(rf"there\s+\(p. {first[of[k]] + 1}\)\s+and all of it", last), last
+    assert not texts[0].rstrip().endswith("1") and texts[1].rstrip().endswith("2")

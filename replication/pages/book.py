@@ -321,13 +321,15 @@ def pdf() -> Path:
     Raises:
         BookError: Jupyter Book failed or warned, or Chromium is missing.
     """
+    from replication.pages import printed  # Chromium's driver is at hand where the tests are
+
     with _one_at_a_time():
         stage, target = _stage(), BUILD / "book.pdf"
         folder = _built(stage, "singlehtml")
         # Sphinx writes the page beside its first document, with addresses as if it stood at the root.
         page = (folder / "notebooks" / "home.html").replace(folder / "whole.html")
         try:
-            publish.print_page(page, target)
+            printed.print_book(page, target)
         except RuntimeError as error:
             raise BookError(str(error)) from None
         key = _key(stage)
