@@ -769,9 +769,11 @@ def whole_book(titles, of):
         <span class="std std-ref">there</span></a> and <a href="c{of[k]}.html">all of it</a>.</p></section>"""
         for k, title in enumerate(titles)
     ]
-    return f"""<!doctype html><script>window.MathJax = {{startup: {{promise: Promise.resolve()}}}}</script>
-        <link rel="stylesheet" href="book.css">
-        <div id="jb-print-docs-body"><nav id="jb-print-toc"><p class="caption">Part</p><ul>{"".join(entries)}</ul></nav></div><article class="bd-article"><p>Home.</p>{"".join(chapters)}</article>"""
+    formulas = "<script>window.MathJax = {startup: {promise: Promise.resolve()}}</script>"
+    contents = f'<nav id="jb-print-toc"><p class="caption">Part</p><ul>{"".join(entries)}</ul></nav>'
+    return f"""<!doctype html>{formulas}<link rel="stylesheet" href="book.css">
+        <div id="jb-print-docs-body">{contents}</div>
+        <article class="bd-article"><p>Home.</p>{"".join(chapters)}</article>"""
 
 
 def test_the_printed_book_has_a_title_contents_running_heads_and_the_pages_of_references(tmp_path):
