@@ -61,7 +61,7 @@ __all__ = [
     "filter_flow",
     "select_layers",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from entropy_lib.filters import filter_flow, select_layers

@@ -57,8 +57,9 @@ def test_the_wheel_has_types_and_nothing_of_the_book(tmp_path):
     assert needs == ["torch", "numpy", "scipy", "pandas"]
 
 
-def test_the_changelog_has_this_version():
-    assert f"## {entropy_lib.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+def test_the_changelog_has_this_version_and_its_date():
+    released = yaml.safe_load((ROOT / "CITATION.cff").read_text())["date-released"]
+    assert f"\n## {entropy_lib.__version__} ({released})\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def zenodo(cited: Mapping[str, Any]) -> dict[str, Any]:
         "title": cited["title"],
         "upload_type": "software",
         "version": cited["version"],
+        "publication_date": str(cited["date-released"]),
         "description": cited["abstract"],
         "creators": [{"name": author["name"]} for author in cited["authors"]],
         "keywords": cited["keywords"],
