@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LIVE := _build/live/sympy.zip
+VALIDATOR := _build/validator
 
 .DEFAULT_GOAL := help
 .PHONY: help book pdf report archive serve test slow library live browser notebooks lab picture versions links lint clean
@@ -20,11 +21,9 @@ pdf: $(READY) $(LIVE)   ## print the whole book to _build/book.pdf (make browser
 report: $(READY) ## print the report, a page of the built book, to _build/report.pdf (make book and make browser first)
 	$(BIN)/entropy-book report
 
-archive: $(READY) ## pack the built book, records and code into one zip for libraries (make book first), and validate it
+archive: $(READY) $(VALIDATOR)/.ready ## pack the built book, records and code into one zip for libraries (make book first), and validate it
 	$(BIN)/entropy-book archive
-	test -x _build/validator/bin/rocrate-validator || { $(PYTHON) -m venv _build/validator && \
-	  _build/validator/bin/pip install --quiet --disable-pip-version-check roc-validator==0.13.0 rocrate==0.16.0; }
-	_build/validator/bin/python tests/validate_crate.py _build/archive/*.zip
+	$(VALIDATOR)/bin/python tests/validate_crate.py _build/archive/*.zip
 
 serve: $(READY) ## serve the built book on 127.0.0.1 and open it
 	$(BIN)/entropy-book serve
@@ -82,6 +81,13 @@ $(LIVE): $(READY) $(wildcard live/*.*)
 	cd live && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent && \
 	  PATH="$(CURDIR)/$(BIN):$$PATH" node build.mjs \
 	    "$$("$(CURDIR)/$(BIN)/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" "$(CURDIR)/_build/live"
+
+# The validator of archives wants an older rich than the rest, and has an environment of its own.
+$(VALIDATOR)/.ready: constraints.txt
+	rm -rf $(VALIDATOR) && $(PYTHON) -m venv $(VALIDATOR)
+	$(VALIDATOR)/bin/pip install --quiet --disable-pip-version-check roc-validator==0.13.0 \
+	  $$(grep '^rocrate==' constraints.txt)
+	@touch $@
 
 # uv installs in seconds; where it cannot be had or fails, pip does the same. uv does not read
 # pip's find-links setting, so it is handed over.

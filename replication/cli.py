@@ -291,7 +291,7 @@ def records(
 @app.command()
 def claims(section: Annotated[str, typer.Option(help="Only claims of this section, such as 5.2.")] = "") -> None:
     """Decide every claim from the records; status 1 when the built page says something else."""
-    from replication.pages.verdicts import shown
+    from replication.pages.verdicts import disagreeing
     from replication.verdicts import ledger
 
     table = ledger.rows()
@@ -299,12 +299,11 @@ def claims(section: Annotated[str, typer.Option(help="Only claims of this sectio
         raise ValueError(f"no claim is of section {section!r}; known: {', '.join(sorted(set(table.section)))}")
     for row in table[table.section.str.startswith(section)].itertuples():
         typer.echo(f"{row.verdict:11} §{row.section:4} {row.id:32} {row.note}")
-    page = ROOT / "_build" / "html" / "notebooks" / "claims.html"
-    if not page.exists():
+    try:
+        stale = disagreeing(ROOT / "_build" / "html", table)
+    except FileNotFoundError:
         typer.echo("the book has not been built: there is no page to compare with")
         return
-    on_page = shown(page.read_text(encoding="utf-8"))
-    stale = [row.id for row in table.itertuples() if on_page.get(row.id) != row.verdict]
     if stale:
         raise ValueError(f"the page Claims disagrees with the records on {', '.join(stale)}; `make book` renews it")
     typer.echo("the page Claims agrees with the records")

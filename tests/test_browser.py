@@ -766,7 +766,9 @@ def whole_book(titles, of):
     chapters = [
         f"""<span id="document-notebooks/c{k}"></span><section id="s{k}"><h2>{title}</h2>{"<p>text</p>" * 150}
         <p>See <a class="reference internal" href="notebooks/home.html#s{of[k]}">
-        <span class="std std-ref">there</span></a> and <a href="c{of[k]}.html">all of it</a>.</p></section>"""
+        <span class="std std-ref">there</span></a> and <a href="c{of[k]}.html">all of it</a>.</p>
+        <p><a class="reference internal" href="c{of[k]}.html#same"><span class="std std-ref">theirs</span></a></p>
+        <p id="same">Mine.</p></section>"""
         for k, title in enumerate(titles)
     ]
     formulas = "<script>window.MathJax = {startup: {promise: Promise.resolve()}}</script>"
@@ -791,8 +793,10 @@ def test_the_printed_book_has_a_title_contents_running_heads_and_the_pages_of_re
     first = [headed.index(k) for k in range(3)]  # chapters begin on a page of their own, with a head above each page
     assert first == sorted(first) and first[1] - first[0] > 1 and headed[first[0] :] == sorted(headed[first[0] :])
     assert "Entropy-based guidance, replicated" in texts[0] and "Meni" in texts[0] and "Home." in texts[2]
+    ends = [*first[1:], len(texts)]
     for k, title in enumerate(titles):
         assert re.search(rf"{title}\s*{first[k] + 1}\b", texts[1]), texts[1]
-        last = texts[first[k + 1] - 1] if k < 2 else texts[-1]
+        last = texts[ends[k] - 1]
         assert re.search(rf"there\s+\(p. {first[of[k]] + 1}\)\s+and all of it", last), last
+        assert re.search(rf"theirs\s+\(p. {ends[of[k]]}\)", last), last  # the same name stands in every chapter
     assert not texts[0].rstrip().endswith("1") and texts[1].rstrip().endswith("2")

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from replication.data.dataset import Dataset
 from replication.experiments.experiment import Plan
 from replication.experiments.management import experiment, measures, tables
 from replication.experiments.management.experiment import MANAGEMENT, STRENGTHS, train_stack
@@ -90,6 +91,43 @@ def test_pictures_in_colour_go_through_the_convolutions_a_user_would_write(norma
         second = F.linear(branch_of, found.weights["middle"][seed])
         expected = branch_of + F.gelu(F.batch_norm(second, None, None, training=True) if normalised else second)
         torch.testing.assert_close(found.hidden(images, training=True)[seed], expected, rtol=1e-4, atol=1e-5)
+
+
+def photographs(name, fingerprint="made up"):
+    """A data set of little pictures in colour, under the name of the digits."""
+    generator = torch.Generator().manual_seed(0)
+    counts = {"train": 120, "validation": 40, "test": 50}
+    images = {split: torch.rand(count, *PHOTO, generator=generator) for split, count in counts.items()}
+    labels = {split: torch.randint(0, CLASSES, (count,), generator=generator) for split, count in counts.items()}
+    return Dataset(name, images, labels, fingerprint, "")
+
+
+@pytest.mark.parametrize("technique", ["batch norm", "augmentation", "usual combination"])
+def test_in_colour_too_a_trial_takes_the_same_steps_in_a_stack_and_alone(technique, monkeypatch):
+    monkeypatch.setattr(experiment, "load", photographs)
+    experiment._plain_inputs.cache_clear()
+    stack = trials(technique, STRENGTHS[technique][-1])
+    smooth = ["train_loss", "validation_nll", "test_nll", "entropy_hidden", "entropy_map", "entropy_inputs"]
+    together = curves(stack)[smooth]
+    for trial in stack:
+        np.testing.assert_allclose(curves([trial])[smooth], together.loc[[trial.id]], rtol=2e-3, atol=1e-3)
+    experiment._plain_inputs.cache_clear()
+
+
+def test_the_norms_of_the_convolutions_are_trained_and_keep_what_they_saw():
+    found, images = networks(PHOTO, normalised=True), 3 + torch.randn(2, 50, *PHOTO)
+    theirs = [nn.BatchNorm2d(16) for _ in range(2)]
+    with torch.no_grad():
+        for _ in range(3):
+            found.hidden(images, training=True)
+            for seed, norm in enumerate(theirs):
+                norm(F.conv2d(images[seed], found.weights["edges"][seed], stride=2, padding=1))
+    for seed, norm in enumerate(theirs):
+        values = F.conv2d(images[seed], found.weights["edges"][seed], stride=2, padding=1)
+        ours = found.channel_norms["edges"][seed](values[None], False)[0]
+        torch.testing.assert_close(ours, norm.eval()(values), rtol=1e-4, atol=1e-4)
+    scales = [norm.scale for each in found.channel_norms.values() for norm in each]
+    assert len(scales) == 4 and all(any(scale is each for each in found.parameters()) for scale in scales)
 
 
 def test_normalisation_is_torchs_for_each_network():
@@ -358,6 +396,21 @@ def test_changes_are_paired_by_seed_and_the_strength_is_chosen_on_validation():
     np.testing.assert_allclose(found.change, by_hand)
     two = pd.concat([outcomes, outcomes.assign(strength=50.0, validation_nll=99.0)])
     assert 50.0 not in tables.chosen(two).strength.to_numpy()
+
+
+@pytest.mark.parametrize(("rising", "moved"), [(0, -1), (5, 0)])
+def test_a_singular_map_is_a_change_without_end_and_its_sign_is_tested(rising, moved):
+    """Of one seed of ten the entropy is -∞; the others fall, or half of them rise."""
+    outcomes = made(entropy_map=-1.0)
+    of = (outcomes.technique == "t9").to_numpy()
+    outcomes.loc[of & (outcomes.seed < rising), "entropy_map"] = 1.0
+    outcomes.loc[of & (outcomes.seed == 9), "entropy_map"] = -np.inf
+    found = tables.arrows(outcomes).set_index(["technique", "measure"]).loc["t9", "entropy_map"]
+    assert found.change == -np.inf and (found.low, found.high) == (-np.inf, np.inf)
+    assert found.p == pytest.approx(2 * 0.5**10 if rising == 0 else 1.0)
+    one = tables.changes(outcomes, ("entropy_map",))
+    assert np.isfinite(one[one.technique != "t9"].change).all()
+    assert found.moved in (0, moved)  # Holm's rule over all may hide it
 
 
 def test_arrows_are_drawn_where_a_change_is_shown():

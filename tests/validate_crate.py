@@ -36,7 +36,8 @@ def faults(archive: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         cache, opened = Path(folder, "cache"), Path(folder, "opened")
         remember(cache)
-        zipfile.ZipFile(archive).extractall(opened)
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(opened)
         settings = ValidationSettings(
             rocrate_uri=str(opened), profile_identifier="ro-crate", requirement_severity=Severity.REQUIRED,
             cache_path=cache, offline=True, skip_availability_check=True,
@@ -46,6 +47,7 @@ def faults(archive: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    wrong = faults(Path(sys.argv[1]))
-    print("\n".join(wrong) or f"{sys.argv[1]} is a valid RO-Crate")
+    (archive,) = sys.argv[1:]
+    wrong = faults(Path(archive))
+    print("\n".join(wrong) or f"{archive} is a valid RO-Crate")
     sys.exit(bool(wrong))

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from replication import ROOT, provenance, reads
 from replication.files import digest, write_atomically
-from replication.pages import publish
+from replication.pages import printed, publish
 from replication.parameters import checked
 from replication.provenance import machine
 from replication.sweep.workers import end_with_parent
@@ -321,8 +321,6 @@ def pdf() -> Path:
     Raises:
         BookError: Jupyter Book failed or warned, or Chromium is missing.
     """
-    from replication.pages import printed  # Chromium's driver is at hand where the tests are
-
     with _one_at_a_time():
         stage, target = _stage(), BUILD / "book.pdf"
         folder = _built(stage, "singlehtml")
@@ -338,9 +336,10 @@ def pdf() -> Path:
 
 
 def _key(stage: Path) -> str:
-    """Fingerprint of what is staged, without what readers download, and without what a killed write may have left."""
+    """Fingerprint of what is printed: what is staged, without downloads and what a killed write left, and the title."""
     below = [path for part in ("notebooks", "book", "_static") for path in (stage / part).rglob("[!.]*")]
-    files = sorted(path for path in below if path.is_file())
+    made_by = [ROOT / "CITATION.cff", Path(printed.__file__), printed.BOOK]
+    files = [*sorted(path for path in below if path.is_file()), *made_by]
     return digest(*(path.read_bytes() for path in files))
 
 

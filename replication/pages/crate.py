@@ -17,6 +17,7 @@ from rocrate.rocrate import ROCrate
 
 from replication import ROOT
 from replication.files import write_atomically
+from replication.pages.verdicts import disagreeing
 from replication.verdicts import ledger
 
 BUILD = ROOT / "_build"
@@ -27,7 +28,10 @@ PARTS: Mapping[str, tuple[str, str]] = {
         "The book",
         "All pages as they were built, to be opened at index.html; nothing is fetched from elsewhere.",
     ),
-    "verdicts.json": ("Verdicts", "Each claim with its verdict, effect and 95% interval, as the pages show them."),
+    "verdicts.json": (
+        "Verdicts",
+        "Each claim with its verdict, its effect and the ends of its 95% interval, null where there is none.",
+    ),
     "claims.yml": ("Claims", "What the paper and others say, where, and the test of each, fixed before its runs."),
     "plan.yml": ("Plan", "Runs that were fixed beforehand: measures, windows, margins, cells and seeds."),
     "results": ("Records", "Parquet files of trained networks, immutable, each with its settings and a checksum."),
@@ -72,22 +76,21 @@ def zenodo(cited: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def described(folder: Path, cited: Mapping[str, Any], commit: str, made: str) -> None:
+def described(folder: Path, cited: Mapping[str, Any], commit: str) -> None:
     """Write `ro-crate-metadata.json` into a folder that holds the parts.
 
     Args:
         folder: what is described.
         cited: what `CITATION.cff` says.
         commit: of the checkout that the folder was made from.
-        made: date of that commit, ISO 8601.
 
     Raises:
         FileNotFoundError: a part that the folder lacks.
     """
     crate = ROCrate()
     root = crate.root_dataset
-    for author in cited["authors"]:
-        crate.add(ContextEntity(crate, "#founders", {"@type": "Organization", "name": author["name"]}))
+    (author,) = cited["authors"]
+    crate.add(ContextEntity(crate, "#founders", {"@type": "Organization", "name": author["name"]}))
     license_ = {"@type": "CreativeWork", "name": "MIT License", "description": "Do what you like, keep the notice."}
     crate.add(ContextEntity(crate, _MIT, license_))
     (paper,) = cited["references"]
@@ -96,7 +99,8 @@ def described(folder: Path, cited: Mapping[str, Any], commit: str, made: str) ->
     article = {"name": paper["title"], "author": names, "sameAs": paper["url"], "datePublished": str(paper["year"])}
     crate.add(ContextEntity(crate, address, {"@type": "ScholarlyArticle", **article}))
     root.properties().update({
-        "name": cited["title"], "description": cited["abstract"], "version": cited["version"], "datePublished": made,
+        "name": cited["title"], "description": cited["abstract"], "version": cited["version"],
+        "datePublished": str(cited["date-released"]),
         "keywords": cited["keywords"], "author": {"@id": "#founders"}, "publisher": {"@id": "#founders"},
         "license": {"@id": _MIT}, "isBasedOn": {"@id": address}, "citation": {"@id": address},
         "identifier": f"commit {commit}",
@@ -116,23 +120,27 @@ def described(folder: Path, cited: Mapping[str, Any], commit: str, made: str) ->
 def archive() -> Path:
     """One zip of the built book, the verdicts, and every file of the commit that is checked out; return its path.
 
+    Former archives are removed.
+
     Raises:
         FileNotFoundError: there is no built book.
-        RuntimeError: no checkout of git, or one with changes that are not committed.
+        RuntimeError: one that says something else than the records; no checkout of git, or one with changes that are
+            not committed.
     """
-    if not (BUILD / "html" / "index.html").exists():
-        raise FileNotFoundError("there is no built book yet; `make book` builds it")
+    rows = ledger.rows()
+    if stale := disagreeing(BUILD / "html", rows):
+        raise RuntimeError(f"the built book is of other records ({', '.join(stale)}); `make book` renews it")
     if changed := _git("status", "--porcelain", "--untracked-files=no").split("\n")[:-1]:
         raise RuntimeError(f"an archive is one of a commit; not committed: {', '.join(line[3:] for line in changed)}")
     cited = citation()
     folder = BUILD / "archive" / f"entropy-replication-{cited['version']}"
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder.parent, ignore_errors=True)
     for name in _git("ls-files", "-z").split("\0")[:-1]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(BUILD / "html", folder / "html", ignore=shutil.ignore_patterns("book.zip"))
-    (folder / "verdicts.json").write_text(json.dumps(ledger.current(), indent=1, ensure_ascii=False), encoding="utf-8")
-    described(folder, cited, *_git("log", "-1", "--format=%H %cI").split())
+    shutil.copytree(BUILD / "html", folder / "html")
+    rows.to_json(folder / "verdicts.json", orient="records", indent=1, force_ascii=False)
+    described(folder, cited, _git("rev-parse", "HEAD").strip())
     target = folder.with_name(f"{folder.name}.zip")
     write_atomically(target, lambda path: Path(shutil.make_archive(str(path), "zip", folder)).replace(path))
     shutil.rmtree(folder)

@@ -15,7 +15,10 @@ from matplotlib.ticker import MaxNLocator
 from replication.pages.verdicts import filled, span
 
 _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
-_OURS = "Dot and line: ours with its 95% interval, hollow where earlier seeds only explore"
+_OURS = (
+    "Dot and line: ours with its 95% interval, hollow where earlier seeds only explore, an arrow where the interval "
+    "has no end."
+)
 _MARGIN = "Grey: the margin within which an effect counts as none."
 
 
@@ -78,15 +81,21 @@ def render(rows: pd.DataFrame) -> HTML:
     """A group of rows for each unit, over a caption that states the finding and how to read the marks."""
     rows = shown(rows)
     finding = f"Ours against {len(rows)} printed size{'s' * (len(rows) != 1)}: {_counted(rows)}."
-    how = f"Diamond: the paper's number. {_OURS}, an arrow where the interval has no end. {_MARGIN}"
+    how = f"Diamond: the paper's number. {_OURS} {_MARGIN}"
     return _grouped(rows, f"{finding} {how}")
 
 
 def alone(rows: pd.DataFrame, units: Mapping[str, str]) -> HTML:
-    """Ours where nothing is printed to set it against; `units` names the axis of each measure."""
+    """Ours where nothing is printed to set it against; `units` names the axis of each measure.
+
+    Raises:
+        ValueError: a measure without an axis.
+    """
     rows = rows[np.isfinite(rows.effect)]
+    if missing := {row.unit.partition(" of ")[2] for row in rows.itertuples()} - set(units):
+        raise ValueError(f"no axis is known for {', '.join(sorted(missing))}")
     axes = [units[row.unit.partition(" of ")[2]] for row in rows.itertuples()]
-    return _grouped(rows.assign(axis=axes), f"{len(rows)} effects: {_counted(rows)}. {_OURS}. {_MARGIN}")
+    return _grouped(rows.assign(axis=axes), f"{len(rows)} effects: {_counted(rows)}. {_OURS} {_MARGIN}")
 
 
 def _grouped(rows: pd.DataFrame, caption: str) -> HTML:
@@ -107,7 +116,8 @@ def _said(row: Any) -> str:
 
 
 def _counted(rows: pd.DataFrame) -> str:
-    counts = pd.Series([_said(row) for row in rows.itertuples()], dtype=str).value_counts()
+    plural = {"holds": "hold", "fails": "fail"}
+    counts = pd.Series([plural.get(said := _said(row), said) for row in rows.itertuples()], dtype=str).value_counts()
     return ", ".join(f"{count} {said}" for said, count in counts.items()) or "none has a record yet"
 
 

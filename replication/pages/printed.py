@@ -35,12 +35,13 @@ FOR_PAPER = """() => {
 
 # Numbers have a width of their own, so that what they are moves little.
 _PASSES = 4
-_BOOK = Path(__file__).with_name("templates") / "printed.js"
+BOOK = Path(__file__).with_name("templates") / "printed.js"
 _NUMBER = """(pages) => {
   for (const number of document.querySelectorAll('.page-number')) {
     const page = pages[number.dataset.target] ?? '000';
     number.textContent = number.matches('.beside') ? ` (p. ${page})` : page;
   }
+  return [...document.querySelectorAll('.page-number')].map((number) => number.dataset.target);
 }"""
 
 
@@ -49,23 +50,26 @@ def opened(page: Path) -> Iterator[Page]:
     """A built page in Chromium, with its formulas set and all that a click opens laid open.
 
     Raises:
-        RuntimeError: Chromium is missing; `make browser` installs it.
+        RuntimeError: Chromium is missing, which `make browser` installs; or it cannot open or print the page.
     """
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+            launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         except Error as error:
             raise RuntimeError("no Chromium on this machine; `make browser` installs it") from error
-        tab = browser.new_page(color_scheme="light", viewport={"width": PAPER, "height": 1000})
-        tab.emulate_media(media="print")
-        tab.goto(page.as_uri())
-        tab.wait_for_function(
-            "window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => true)", timeout=120_000
-        )
-        tab.evaluate(FOR_PAPER)
-        yield tab
-        browser.close()
+        with launched as browser:
+            try:
+                tab = browser.new_page(color_scheme="light", viewport={"width": PAPER, "height": 1000})
+                tab.emulate_media(media="print")
+                tab.goto(page.as_uri())
+                tab.wait_for_function(
+                    "window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => true)", timeout=120_000
+                )
+                tab.evaluate(FOR_PAPER)
+                yield tab
+            except Error as error:
+                raise RuntimeError(f"{page.name} cannot be printed: {error}") from error
 
 
 def print_page(page: Path, pdf: Path) -> Path:
@@ -87,7 +91,8 @@ def print_book(page: Path, pdf: Path) -> Path:
     """Print a page that holds the whole book.
 
     Raises:
-        RuntimeError: Chromium is missing; `make browser` installs it.
+        RuntimeError: Chromium is missing, which `make browser` installs; a place that no page is known of; numbers that
+            do not settle.
     """
     cited = citation()
     (paper,) = cited["references"]
@@ -98,25 +103,29 @@ def print_book(page: Path, pdf: Path) -> Path:
         "made": f"Version {cited['version']}, printed on {datetime.date.today():%d %B %Y}. {cited['license']} License.",
     }
     with opened(page) as tab:
-        tab.evaluate(_BOOK.read_text(encoding="utf-8"), about)
-        known: dict[str, int] = {}
-        for _ in range(_PASSES):
-            tab.evaluate(_NUMBER, known)
-            write_atomically(pdf, lambda temporary: _printed(tab, temporary))
-            former, known = known, places(pdf)
-            if known == former:
-                break
-    return pdf
+        tab.evaluate(BOOK.read_text(encoding="utf-8"), about)
+        return write_atomically(pdf, lambda path: _settled(tab, path))
 
 
-def _printed(tab: Page, path: Path) -> None:
-    tab.pdf(
-        path=str(path), prefer_css_page_size=True, print_background=True, outline=True, tagged=True, scale=670 / PAPER
-    )
+def _settled(tab: Page, path: Path) -> None:
+    """Print until the numbers on the pages are those of the places."""
+    written: dict[str, int] = {}
+    for _ in range(_PASSES):
+        asked = tab.evaluate(_NUMBER, written)
+        options: dict[str, Any] = {"prefer_css_page_size": True, "print_background": True, "outline": True}
+        tab.pdf(path=str(path), tagged=True, scale=670 / PAPER, **options)
+        known = places(path)
+        if lost := sorted(set(asked) - set(known)):
+            raise RuntimeError(f"no page is known of {', '.join(lost)}")
+        if known == written:
+            return
+        written = known
+    raise RuntimeError(f"page numbers have not settled in {_PASSES} prints")
 
 
 def places(pdf: Path) -> dict[str, int]:
     """The page, from 1, of every place in a PDF that a link leads to."""
     reader = PdfReader(pdf)
     found: Mapping[str, Any] = reader.named_destinations
-    return {name.lstrip("/"): (reader.get_destination_page_number(where) or 0) + 1 for name, where in found.items()}
+    pages = {name.removeprefix("/"): reader.get_destination_page_number(where) for name, where in found.items()}
+    return {name: number + 1 for name, number in pages.items() if number is not None}

@@ -127,6 +127,19 @@ def shown(page: str) -> dict[str, str]:
     return dict(re.findall(r'data-claim="([^"]+)" data-verdict="([^"]+)"', page))
 
 
+def disagreeing(site: Path, rows: pd.DataFrame) -> list[str]:
+    """Claims of which the built page of claims says something else than the ledger.
+
+    Raises:
+        FileNotFoundError: no such page has been built.
+    """
+    page = site / "notebooks" / "claims.html"
+    if not page.exists():
+        raise FileNotFoundError("there is no built book yet; `make book` builds it")
+    said = shown(page.read_text(encoding="utf-8"))
+    return [row.id for row in rows.itertuples() if said.get(row.id) != row.verdict]
+
+
 def filled(template: str, **values: Any) -> HTML:
     """A template of `templates/` with its values."""
     return HTML(_templates.get_template(template).render(**values))

@@ -5,12 +5,14 @@ from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from replication.experiments.management.experiment import ENTROPIES
 from replication.experiments.management.tables import GAINS
+from replication.experiments.management.techniques import TECHNIQUES
 from replication.pages import plots
 
 ENTROPY_NAMES: Mapping[str, str] = dict(zip(
@@ -32,7 +34,7 @@ def named(technique: str) -> str:
 
 def arrows(table: pd.DataFrame) -> Figure:
     """Techniques by entropies: the measured arrow with its size in nats, the source's beside it in grey."""
-    techniques = list(dict.fromkeys(table.technique))
+    techniques = [name for name in TECHNIQUES if name in set(table.technique)]
     halves = ENTROPIES[:4], ENTROPIES[4:]
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 0.4 * len(techniques) + 0.8), sharey=True)
     for panel, names in zip(axes, halves, strict=True):
@@ -60,6 +62,8 @@ def _arrow(panel: Axes, x: int, y: int, row: Any) -> None:
 
 def _short(change: float) -> str:
     """Two digits, or whole nats, with no zero before the point."""
+    if np.isinf(change):
+        return "−∞"
     text = f"{change:+.0f}" if abs(change) >= 10 else f"{float(f'{change:.2g}'):+}"
     return text.replace("0.", ".", 1).replace("-", "−")
 

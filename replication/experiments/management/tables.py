@@ -27,6 +27,7 @@ BY_DEFINITION = ("entropy_labels", "entropy_mask")
 # What is said to be gained, and what might predict it.
 GAINS = ("test_accuracy", "calibration", "shifted_accuracy")
 _DRAWN = 2000
+PLACED = 10_000  # permutations behind a p
 # Below this a change is rounding.
 _ROUNDING = 1e-9
 
@@ -34,7 +35,8 @@ _ROUNDING = 1e-9
 def changes(outcomes: pd.DataFrame, measures: tuple[str, ...]) -> pd.DataFrame:
     """Each measure of each technique at each strength minus that of plain training: mean over seeds, 95% t-interval.
 
-    Beside it the two-sided p of the t-test; 0 or 1 where all seeds have one change, which then is exact.
+    Beside it the two-sided p of the t-test; 0 or 1 where all seeds have one change, which then is exact. Where a map is
+    singular its entropy is -∞: there is no interval then, and p is the sign test's.
     """
     keys = ["technique", "strength"]
     plain = outcomes[outcomes.technique == "none"].set_index("seed")
@@ -44,11 +46,19 @@ def changes(outcomes: pd.DataFrame, measures: tuple[str, ...]) -> pd.DataFrame:
         shared = group.index.intersection(plain.index)
         for measure in measures:
             values = (group[measure] - plain[measure])[shared].to_numpy()
-            found = effect(values)
-            exact = np.ptp(values) < _ROUNDING
-            p = float(abs(found.mean) < _ROUNDING) if exact else float(stats.ttest_1samp(values, 0).pvalue)
-            rows.append([*key, measure, found.mean, found.low, found.high, p, found.n])
+            rows.append([*key, measure, *_change(values), len(values)])
     return pd.DataFrame(rows, columns=[*keys, "measure", "change", "low", "high", "p", "seeds"])
+
+
+def _change(values: np.ndarray) -> tuple[float, float, float, float]:
+    """Mean, the ends of its interval, and p."""
+    if not np.isfinite(values).all():
+        signs = stats.binomtest(int((values > 0).sum()), len(values))
+        return values.mean(), -np.inf, np.inf, signs.pvalue
+    found = effect(values)
+    if np.ptp(values) < _ROUNDING:
+        return found.mean, found.low, found.high, float(abs(found.mean) < _ROUNDING)
+    return found.mean, found.low, found.high, float(stats.ttest_1samp(values, 0).pvalue)
 
 
 def chosen(
@@ -94,10 +104,10 @@ def predictions(outcomes: pd.DataFrame) -> pd.DataFrame:
     random = np.random.default_rng(0)
     drawn = (np.concatenate([blocks[k] for k in random.integers(0, len(blocks), len(blocks))]) for _ in range(_DRAWN))
     again = np.array([_ranked(moved[rows], gained[rows]) for rows in drawn])
-    placed = np.array([_ranked(moved_best, random.permutation(gained_best)) for _ in range(_DRAWN)])
+    placed = np.array([_ranked(moved_best, random.permutation(gained_best)) for _ in range(PLACED)])
     low, high = np.quantile(again, [0.025, 0.975], axis=0)  # NaN where a draw has none
     found = _ranked(moved_best, gained_best)
-    p = (1 + (np.abs(placed) >= np.abs(found) - _ROUNDING).sum(0)) / (1 + _DRAWN)
+    p = (1 + (np.abs(placed) >= np.abs(found) - _ROUNDING).sum(0)) / (1 + PLACED)
     each = np.stack([_ranked(moved, gained), low, high, found, p], -1).reshape(-1, 5)
     rows = [[*names, *values] for names, values in zip(product(ENTROPIES, GAINS), each, strict=True)]
     columns = ["entropy", "gain", "correlation", "low", "high", "chosen", "p"]

@@ -5,12 +5,20 @@
   const made = (tag, properties) => Object.assign(document.createElement(tag), properties);
 
   // Addresses of other pages lead to places in this one. A chapter's own mark stands before the page on which it begins.
-  const chapterOf = (mark) => place(mark)?.nextElementSibling.id;
+  // Ids may repeat in a book: that of a page which is named is looked for there, and has a name of its own from then on.
+  const chapterOf = (mark) => place(mark)?.nextElementSibling?.id;
+  const within = (chapter, id) => {
+    const found = place(chapter)?.querySelector(`[id="${CSS.escape(id)}"]`);
+    if (found && place(id) !== found) found.id = `${chapter}--${id}`;
+    return found?.id;
+  };
   for (const link of document.querySelectorAll(".bd-article a[href], #jb-print-toc a[href]")) {
     const [page, id] = link.getAttribute("href").split("#");
     if (/^[a-z]+:/.test(page)) continue;
     const whole = "document-notebooks/" + page.replace(/^(\.\.\/)?(notebooks\/)?/, "").replace(/\.html$/, "");
-    const target = id?.startsWith("document-") ? chapterOf(id) : id && place(id) ? id : chapterOf(whole);
+    const chapter = chapterOf(whole);
+    const target = id?.startsWith("document-") ? chapterOf(id)
+      : id ? within(chapter, id) ?? (chapter && place(`${chapter}--${id}`)?.id) ?? place(id)?.id : chapter;
     if (target) link.setAttribute("href", "#" + target);
   }
 
@@ -62,7 +70,7 @@
   const references = '.bd-article a.reference.internal[href^="#"]:has(.std-ref, .std-numref)';
   for (const link of document.querySelectorAll(references)) {
     const there = place(link.getAttribute("href").slice(1));
-    const chapter = (node) => node.closest(CHAPTER) || node.nextElementSibling;
+    const chapter = (node) => node.closest(CHAPTER);
     if (!there || link.closest("table, .sd-card") || chapter(there) === chapter(link)) continue;
     link.after(numbered(there.id, "beside"));
   }
