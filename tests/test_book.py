@@ -310,6 +310,29 @@ def test_a_page_that_is_retracted_is_gone_from_the_book_its_downloads_and_its_ar
     assert not (book.BUILD / "html.old").exists()
 
 
+@pytest.mark.slow
+def test_a_printed_book_is_offered_as_long_as_it_is_one_of_the_same_sources(small_book, tmp_path):
+    (book.PROSE / "_ext").mkdir()
+    shutil.copy(ROOT / "book" / "_ext" / "downloads.py", book.PROSE / "_ext")
+    config = tmp_path / "_config.yml"
+    config.write_text(config.read_text().replace("sphinx: {", "sphinx: {local_extensions: {downloads: book/_ext/}, "))
+    (tmp_path / "CITATION.cff").touch()
+    small_book()
+
+    def offered():
+        """Whether the PDF lies in the book, and whether its first page leads to it."""
+        site = book.build()
+        told = "book.pdf" in (site / "book" / "prose.html").read_text(encoding="utf-8")
+        return (site / "downloads" / "book.pdf").exists(), told
+
+    assert offered() == (False, False)
+    (book.BUILD / "book.pdf").write_bytes(b"%PDF")
+    (book.BUILD / "book.key").write_text(book._key(book.BUILD / "stage"))
+    assert offered() == (True, True)  # though no page has changed
+    small_book(text="Other words.")
+    assert offered() == (False, False)
+
+
 FIGURE = "```{code-cell} python3\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);\n```"
 
 
@@ -318,6 +341,15 @@ def test_a_figure_without_caption_or_alt_text_is_refused(tmp_path, monkeypatch):
     book.execute("mine", {})
     with pytest.raises(book.BookError, match="needs a caption and an alt text"):
         book.staged(chapter)
+
+
+def test_a_chapter_that_has_not_changed_is_staged_the_same_again(tmp_path, monkeypatch):
+    """Or Sphinx would build it anew each time, and a PDF of it would never be one of the same sources."""
+    described = "---\nmystnb:\n  figure:\n    caption: Two.\n  image:\n    alt: Two points.\n---\n"
+    chapter = made(tmp_path, monkeypatch, FIGURE.replace("python3\n", f"python3\n{described}"))
+    book.execute("mine", {})
+    first, second = (nbformat.writes(book.staged(book.Chapter("mine"))) for _ in range(2))
+    assert first == second and len(nbformat.reads(first, 4).cells) == len(chapter.source.cells) + 1
 
 
 def test_staging_refuses_what_has_not_run_or_has_changed(tmp_path, monkeypatch):

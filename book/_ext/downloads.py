@@ -24,6 +24,12 @@ def _add(app, pagename, templatename, context, doctree):
         context["body"] += f'<p class="downloads">Take along: {" · ".join(links)}</p>\n'
 
 
+def _home(app, env, added, changed, removed):
+    """Home is written each time: it says whether there is a PDF, which Sphinx copies only when some page is written."""
+    return [app.config.root_doc]
+
+
 def setup(app):
+    app.connect("env-get-outdated", _home)
     app.connect("html-page-context", _add)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

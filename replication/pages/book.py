@@ -70,7 +70,11 @@ class Chapter:
 
     @cached_property
     def source(self) -> nbformat.NotebookNode:
-        return jupytext.read(SOURCES / f"{self.name}.md")
+        """Its cells are named by their places: Jupytext draws names, and the same text would be another notebook."""
+        read = jupytext.read(SOURCES / f"{self.name}.md")
+        for place, cell in enumerate(read.cells):
+            cell.id = f"cell-{place}"
+        return read
 
     @cached_property
     def parameters(self) -> dict[str, object]:
@@ -249,7 +253,9 @@ def staged(chapter: Chapter) -> nbformat.NotebookNode:
         figures = [output for output in cell.outputs if is_figure(output)]
         if figures:
             _check_described(chapter, cell)
-            cells.append(_origin(chapter, figures[-1], made))
+            origin = _origin(chapter, figures[-1], made)
+            origin.id = f"{cell.id}-origin"
+            cells.append(origin)
         tags = cell.metadata.get("tags", [])
         if "hide-input" in tags and not any(map(_can_be_seen, cell.outputs)):
             cell.metadata.tags = ["remove-input" if tag == "hide-input" else tag for tag in tags]
@@ -300,10 +306,11 @@ def build() -> Path:
         if former.exists() and not site.exists():  # a build was killed between the two renames below
             former.rename(site)
         stage, pdf, key = _stage(), BUILD / "book.pdf", BUILD / "book.key"
-        printed = stage / "extra" / "downloads" / "book.pdf"
-        printed.unlink(missing_ok=True)
+        offered = stage / "extra" / "downloads" / "book.pdf"
+        for left in (offered, stage / "_build" / "html" / "downloads" / "book.pdf"):  # Sphinx removes nothing
+            left.unlink(missing_ok=True)
         if pdf.exists() and key.exists() and key.read_text(encoding="utf-8") == _key(stage):
-            shutil.copy(pdf, printed)
+            shutil.copy(pdf, offered)
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(_built(stage, "html"), fresh)
         publish.archive(fresh)
