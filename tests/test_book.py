@@ -79,8 +79,8 @@ def test_removing_the_records_of_an_experiment_makes_stale_what_rests_on_them(ex
     """Nothing but that: chapters are asked again without the records, then with them."""
     monkeypatch.setattr(ledger, "KEPT", Path(shutil.copy(ledger.KEPT, tmp_path / "ledger.json")))
     resting = {
-        "flow": {"entropy-flow", "claims", "home"},
-        "cnn": {"classifiers", "performance", "claims", "guide", "home"},
+        "flow": {"entropy-flow", "claims", "home", "report"},
+        "cnn": {"classifiers", "performance", "claims", "guide", "home", "report"},
     }
     for experiment, pages in resting.items():
         with monkeypatch.context() as patch:

@@ -50,8 +50,7 @@ def residual_entropy_change(f: Map, x: Tensor, terms: int | None = None, samples
             :math:`d\rho^{K+1}/((K+1)(1-\rho))` with :math:`\rho` the spectral norm of :math:`J_f` at x.
         samples: estimate the series with so many random vectors (Hutchinson), broken off at random and reweighted so
             that the mean is right (Russian roulette). A sample costs three backward passes on average, whatever d is.
-
-        Without either the determinant is taken for d up to 256, and 64 samples above.
+            Without terms and samples the determinant is taken for d up to 256, and 64 samples above.
 
     Returns:
         A tuple `(change, error, method)` that says which it was: :class:`ResidualChange`.

@@ -22,7 +22,7 @@ PAPER = 800
 # What a click opens on the screen lies open on paper; what scrolls on the screen is made to fit.
 FOR_PAPER = """() => {
   for (const part of document.querySelectorAll('.toggle-hidden')) part.classList.remove('toggle-hidden');
-  for (const part of document.querySelectorAll('table.claims details, details.origin')) part.open = true;
+  for (const part of document.querySelectorAll('.cell_output details, details.origin')) part.open = true;
   for (const formula of document.querySelectorAll('mjx-container[display="true"]')) {
     const wide = formula.scrollWidth / formula.parentElement.clientWidth;
     if (wide > 1) formula.style.fontSize = `${Math.floor(100 / wide) - 1}%`;

@@ -53,17 +53,26 @@
   for (const [name, text] of Object.entries(about)) title.append(made("p", { className: `front-${name}`, textContent: text }));
   const contents = made("div", { className: "front-contents" });
   contents.append(made("p", { className: "front-part", textContent: "Contents" }));
+  const line = (id, text) => {
+    const link = made("a", { href: "#" + id, className: "front-line" });
+    link.append(made("span", { textContent: text }), made("i", {}), numbered(id, "alone"));
+    contents.append(link);
+  };
+  const home = document.querySelector(".bd-article > section");
+  if (home) line(home.id, "In short");
   for (const entry of document.querySelectorAll("#jb-print-toc p.caption, #jb-print-toc li.toctree-l1 > a")) {
     if (entry.matches("p")) {
       contents.append(made("p", { className: "front-part", textContent: entry.textContent }));
       continue;
     }
-    const target = entry.getAttribute("href").slice(1);
-    const line = made("a", { href: "#" + target, className: "front-line" });
-    line.append(made("span", { textContent: entry.textContent }), made("i", {}), numbered(target, "alone"));
-    contents.append(line);
+    line(entry.getAttribute("href").slice(1), entry.textContent);
   }
   place("jb-print-docs-body").remove();
+
+  // What moves on the screen is said to be missing where the text speaks of it.
+  const missing = "On the screen a figure stands here that answers to the reader.";
+  for (const figure of document.querySelectorAll(".explore"))
+    figure.after(made("p", { className: "on-screen", textContent: missing }));
   document.querySelector(".bd-article").prepend(title, contents);
 
   // The page beside each reference to another chapter.
