@@ -484,14 +484,13 @@ def flat(data: str, coldest: float, *runs: str) -> Reading:
     return Reading("landscape", "Adam, Glorot", data, list(runs), ["width"], [coldest], where, kind="level")
 
 
+def technique(value: str, name: str, strength: float, data: str = "mnist", run: str = "28", **more) -> Reading:
+    where = {"technique": [name], "rate": more.pop("rate", 1e-3)} | more.pop("where", {})
+    return Reading("management", value, data, [run], ["technique"], [strength], where, **more)
+
+
 def colour(value: str, name: str, strength: float, **more) -> Reading:
-    where = {"technique": [name], "rate": more.pop("rate", 1e-3), "examples": 5000}
-    return Reading("management", value, "cifar10", ["31"], ["technique"], [strength], where, **more)
-
-
-def technique(value: str, name: str, strength: float, **more) -> Reading:
-    where = {"technique": [name], "rate": more.pop("rate", 1e-3)}
-    return Reading("management", value, "mnist", ["28"], ["technique"], [strength], where, **more)
+    return technique(value, name, strength, data="cifar10", run="31", where={"examples": 5000}, **more)
 
 
 COLD = {"temperature": [0.5, 0.0]}
@@ -611,27 +610,9 @@ READINGS = {
     "management-sparse-robust": technique("shifted_accuracy", "L1", 0.1),
     "management-norm-rates": technique("faster", "batch norm", 1.0, rate=0.03),
     "management-combination": technique("beyond", "combination", 0.01, kind="level"),
-    "management-regulator": Reading(
-        "management",
-        "beyond_nll",
-        "mnist",
-        ["29"],
-        ["technique"],
-        [0.2],
-        {"technique": ["regulator"], "rate": 1e-3},
-        kind="level",
-    ),
+    "management-regulator": technique("beyond_nll", "regulator", 0.2, run="29", kind="level"),
     "management-log-det": technique("test_accuracy", "log-det", 0.001),
-    "management-usual-combination": Reading(
-        "management",
-        "beyond",
-        "mnist",
-        ["30"],
-        ["technique"],
-        [0.25],
-        {"technique": ["usual combination"], "rate": 1e-3},
-        kind="level",
-    ),
+    "management-usual-combination": technique("beyond", "usual combination", 0.25, run="30", kind="level"),
     "management-smoothing-overfitting-cifar": colour("gap", "smoothing", 0.2),
     "management-smoothing-calibration-cifar": colour("calibration", "smoothing", 0.2),
     "management-smoothing-accuracy-cifar": colour("test_accuracy", "smoothing", 0.2),

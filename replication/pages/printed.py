@@ -33,6 +33,7 @@ FOR_PAPER = """() => {
   }
 }"""
 
+_SHEET: dict[str, Any] = {"print_background": True, "outline": True, "tagged": True, "scale": 670 / PAPER}
 # Numbers have a width of their own, so that what they are moves little.
 _PASSES = 4
 BOOK = Path(__file__).with_name("templates") / "printed.js"
@@ -76,11 +77,10 @@ def print_page(page: Path, pdf: Path) -> Path:
     """Print a built page to A4 by Chromium, with bookmarks of its headings.
 
     Raises:
-        RuntimeError: Chromium is missing; `make browser` installs it.
+        RuntimeError: Chromium is missing, which `make browser` installs; or it cannot open or print the page.
     """
     number = '<div style="font-size:8px;width:100%;text-align:center"><span class="pageNumber"></span></div>'
-    options: dict[str, Any] = {"format": "A4", "print_background": True, "outline": True, "tagged": True}
-    options |= {"scale": 670 / PAPER, "margin": {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}}
+    options = _SHEET | {"format": "A4", "margin": {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}}
     options |= {"display_header_footer": True, "header_template": "<span></span>", "footer_template": number}
     with opened(page) as tab:
         write_atomically(pdf, lambda temporary: tab.pdf(path=str(temporary), **options))
@@ -112,8 +112,7 @@ def _settled(tab: Page, path: Path) -> None:
     written: dict[str, int] = {}
     for _ in range(_PASSES):
         asked = tab.evaluate(_NUMBER, written)
-        options: dict[str, Any] = {"prefer_css_page_size": True, "print_background": True, "outline": True}
-        tab.pdf(path=str(path), tagged=True, scale=670 / PAPER, **options)
+        tab.pdf(path=str(path), prefer_css_page_size=True, **_SHEET)
         known = places(path)
         if lost := sorted(set(asked) - set(known)):
             raise RuntimeError(f"no page is known of {', '.join(lost)}")

@@ -10,7 +10,7 @@
   const within = (chapter, id) => {
     const found = place(chapter)?.querySelector(`[id="${CSS.escape(id)}"]`);
     if (found && place(id) !== found) found.id = `${chapter}--${id}`;
-    return found?.id;
+    return (found ?? place(`${chapter}--${id}`))?.id;
   };
   for (const link of document.querySelectorAll(".bd-article a[href], #jb-print-toc a[href]")) {
     const [page, id] = link.getAttribute("href").split("#");
@@ -18,7 +18,7 @@
     const whole = "document-notebooks/" + page.replace(/^(\.\.\/)?(notebooks\/)?/, "").replace(/\.html$/, "");
     const chapter = chapterOf(whole);
     const target = id?.startsWith("document-") ? chapterOf(id)
-      : id ? within(chapter, id) ?? (chapter && place(`${chapter}--${id}`)?.id) ?? place(id)?.id : chapter;
+      : id ? within(chapter, id) ?? place(id)?.id : chapter;
     if (target) link.setAttribute("href", "#" + target);
   }
 
