@@ -122,10 +122,11 @@ def large() -> pd.DataFrame:
 def looked_into() -> pd.DataFrame:
     trials, curves = records("anatomy")
     if trials.empty:
-        measured = ["share_square", "most", "blanking", "saturated", "diverged"]
+        measured = ["share_square", "most", "blanking", "black", "saturated", "diverged"]
         return pd.DataFrame(columns=["data", "seed", "horizon", "coefficient", "latent", *USUAL["anatomy"], *measured])
     last = curves.sort_values("epoch").groupby("trial").tail(1).set_index("trial")
     last["most"], last["blanking"] = last.error_most / last.error_others, last.error_rest_blanked / last.error_rest
+    last["black"] = last.error_rest_black / last.error_rest
     return trials.set_index("trial").join(last).assign(diverged=False)
 
 
@@ -532,6 +533,7 @@ READINGS = {
     "anatomy-share": inside("share_square", LARGE, ["14", "15"]),
     "anatomy-ink": inside("most", [100, 140], ["14", "15"]),
     "anatomy-blanking": inside("blanking", [100]),
+    "anatomy-black": inside("black", [100]),
     "anatomy-unguided": inside("blanking", [100], lambdas=[0.0]),
     "anatomy-saturation": inside("saturated", [60, 140], data="cifar10", lambdas=[0.01, 0.1]),
     "through-linear-share": through("linear", ["dense", "convolutional", "recurrent"]),

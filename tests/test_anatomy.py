@@ -9,8 +9,8 @@ from torch import nn
 from replication.data.registry import load
 from replication.experiments.anatomy import figures
 from replication.experiments.anatomy.experiment import ANATOMY, SATURATED, dissect, train_stack
+from replication.experiments.autoencoder import training
 from replication.experiments.autoencoder.experiment import AutoencoderConfig
-from replication.experiments.autoencoder.training import epochs
 from replication.sweep.run import run
 from replication.sweep.store import Store
 from replication.sweep.trial import Trial
@@ -20,13 +20,13 @@ from tests.helpers import QUIET, trials
 def stack(latent: int, seed: int = 3) -> list[Trial]:
     fingerprint = ANATOMY.fingerprint("digits", None)
     configs = [AutoencoderConfig(latent=latent, coefficient=c, horizon=2, rate=0.01) for c in (0.0, 0.1)]
-    return [Trial("anatomy", 1, "digits", fingerprint, seed, config) for config in configs]
+    return [Trial("anatomy", ANATOMY.protocol, "digits", fingerprint, seed, config) for config in configs]
 
 
 @pytest.mark.parametrize("latent", [5, 20])
 @torch.no_grad()
 def test_every_measure_is_what_a_plain_network_gives(latent):
-    *_, now = epochs(stack(latent), "cpu", torch.float64)
+    *_, now = training.epochs(stack(latent), "cpu", torch.float64)
     found = dissect(now)
     images, mean = now.splits["test"], now.splits["train"].mean(0)
     for k in range(2):
@@ -38,7 +38,10 @@ def test_every_measure_is_what_a_plain_network_gives(latent):
         squares = (network(images) - images) ** 2
         far = ((images - mean)[:, :latent] ** 2).sum(1)
         most = far >= far.sort(descending=True).values[len(images) // 10 - 1]
-        blanked = torch.cat([mean[:latent].expand(len(images), -1), images[:, latent:]], 1)
+        blanked, black = (
+            torch.cat([ink.expand(len(images), latent), images[:, latent:]], 1)
+            for ink in (mean[:latent], torch.zeros(1))
+        )
         hidden = torch.sigmoid(first(images))
         part = images[:, :latent] @ weight[:, :latent].T
         expected = {
@@ -47,6 +50,7 @@ def test_every_measure_is_what_a_plain_network_gives(latent):
             "error_most": squares[most].mean(), "error_others": squares[~most].mean(),
             "error_rest": squares[:, latent:].mean(),
             "error_rest_blanked": ((network(blanked) - images) ** 2)[:, latent:].mean(),
+            "error_rest_black": ((network(black) - images) ** 2)[:, latent:].mean(),
             "saturated": (hidden * (1 - hidden) < SATURATED).double().mean(),
             "share_ink": (images[:, :latent] > 0).any(1).double().mean(),
         }  # fmt: skip
@@ -77,6 +81,24 @@ def test_a_stack_trains_as_the_autoencoders_do():
     looked = train_stack(stack(10), "cpu", lambda: None).curves
     plain = autoencoder.train_stack(stack(10), "cpu", lambda: None).curves
     np.testing.assert_allclose(looked.error, plain.test_mse, rtol=1e-5)
+
+
+def test_guidance_of_pixels_that_are_always_black_changes_nothing_else(monkeypatch):
+    """What guidance costs, it costs through the images that have ink where the square part looks."""
+
+    class WithoutInk:
+        def flat(self, split, device, dtype):
+            images = load("digits").flat(split, device, dtype)
+            return torch.cat([torch.zeros_like(images[:, :10]), images[:, 10:]], 1)
+
+    for data, same in ((WithoutInk(), True), (load("digits"), False)):
+        monkeypatch.setattr(training, "load", lambda name, fingerprint, data=data: data)
+        *_, now = training.epochs(stack(10), "cpu", torch.float64)
+        weight, *rest = now.parameters
+        assert not torch.allclose(weight[0, :, :10], weight[1, :, :10], rtol=0.1)
+        for free, guided in zip(*(zip(*rest, strict=True)), strict=True):
+            assert torch.allclose(free, guided, rtol=1e-12, atol=0) == same
+        assert torch.allclose(weight[0, :, 10:], weight[1, :, 10:], rtol=1e-12, atol=0) == same
 
 
 def test_figures_show_every_network(tmp_path):

@@ -59,7 +59,7 @@ def dissect(now: Moment) -> dict[str, Tensor]:
     - `error`: mean squared error; `error_most` that of the tenth of the images that differ most from the mean image in
       the square part's pixels, `error_others` that of the others; `share_ink` the share with anything but black there;
     - `error_rest`: error of the pixels outside the square part; `error_rest_blanked` the same with the square part's
-      pixels set to their mean over the training images;
+      pixels set to their mean over the training images, `error_rest_black` with them set to zero;
     - `saturated`: share of hidden units, over images, whose slope is below `SATURATED`.
     """
     weight, images = now.parameters[0], now.splits["test"]
@@ -70,7 +70,7 @@ def dissect(now: Moment) -> dict[str, Tensor]:
     most = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     most[differing.argsort(descending=True, stable=True)[: len(images) // 10]] = True
     sums: dict[str, Any] = dict.fromkeys(
-        ("all", "all²", "part", "part²", "most", "others", "rest", "blanked", "flat"), 0.0
+        ("all", "all²", "part", "part²", "most", "others", "rest", "blanked", "black", "flat"), 0.0
     )
     for chunk, differs in zip(images.split(250), most.split(250), strict=True):
         broadcast = chunk.expand(len(weight), -1, -1)
@@ -84,9 +84,11 @@ def dissect(now: Moment) -> dict[str, Tensor]:
         sums["most"] += (each * differs).sum(1)
         sums["others"] += (each * ~differs).sum(1)
         sums["rest"] += squares[..., ~inside].sum((1, 2))
-        blanked = broadcast.clone()
-        blanked[..., inside] = neutral
-        sums["blanked"] += ((forward(now.parameters, blanked)[1] - chunk)[..., ~inside] ** 2).sum((1, 2))
+        for name, ink in (("blanked", neutral), ("black", torch.zeros_like(neutral))):
+            changed = chunk.clone()
+            changed[:, inside] = ink
+            returned = forward(now.parameters, changed.expand(len(weight), -1, -1))[1]
+            sums[name] += ((returned - chunk)[..., ~inside] ** 2).sum((1, 2))
         sums["flat"] += (hidden * (1 - hidden) < SATURATED).sum((1, 2)).to(weight.dtype)
     n, outside = len(images), max(int((~inside).sum()), 1)
 
@@ -103,6 +105,7 @@ def dissect(now: Moment) -> dict[str, Tensor]:
         "share_ink": (images[:, inside] > 0).any(1).float().mean().expand(len(weight)),
         "error_rest": sums["rest"] / (n * outside),
         "error_rest_blanked": sums["blanked"] / (n * outside),
+        "error_rest_black": sums["black"] / (n * outside),
         "saturated": sums["flat"] / (n * weight.shape[1]),
     }
 
@@ -131,7 +134,8 @@ def outcomes(store: Store) -> pd.DataFrame:
     """One row per trial with its measures at the last epoch.
 
     `most_ratio` is the error of the images that differ most in the square part's pixels over that of the others,
-    `blanking_ratio` the error of the remaining pixels when those are blanked over what it is otherwise.
+    `blanking_ratio` the error of the remaining pixels when those are set to their mean over what it is otherwise, and
+    `black_ratio` the same when they are set to zero.
     """
     curves = store.curves(ANATOMY.name)
     last = curves[curves.epoch == curves.groupby("trial").epoch.transform("max")]
@@ -140,6 +144,7 @@ def outcomes(store: Store) -> pd.DataFrame:
     return table.assign(
         most_ratio=table.error_most / table.error_others,
         blanking_ratio=table.error_rest_blanked / table.error_rest,
+        black_ratio=table.error_rest_black / table.error_rest,
         diverged=table.trial.map(diverged),
     )
 
@@ -148,12 +153,12 @@ _AMOUNT = (0.0, np.inf)
 _COLUMNS = {
     "norm_square": _AMOUNT, "norm_rest": _AMOUNT, "share_square": _AMOUNT, "error": _AMOUNT, "error_most": _AMOUNT,
     "error_others": _AMOUNT, "share_ink": (0.0, 1.0), "error_rest": _AMOUNT, "error_rest_blanked": _AMOUNT,
-    "saturated": (0.0, 1.0),
+    "error_rest_black": _AMOUNT, "saturated": (0.0, 1.0),
 }  # fmt: skip
 
 ANATOMY = Experiment(
     name="anatomy",
-    protocol=1,
+    protocol=2,  # the square part's pixels are set to black, too
     config=AutoencoderConfig,
     profiles=PROFILES,
     train=train_stack,
@@ -161,7 +166,7 @@ ANATOMY = Experiment(
     scope=scope,
     fingerprint=fingerprint,
     outcomes=outcomes,
-    measures=dict.fromkeys((*_COLUMNS, "most_ratio", "blanking_ratio", "diverged"), "lower"),
+    measures=dict.fromkeys((*_COLUMNS, "most_ratio", "blanking_ratio", "black_ratio", "diverged"), "lower"),
     columns=_COLUMNS,
     unguided=AUTOENCODER.unguided,
 )
