@@ -2,7 +2,8 @@
 
 Every cell gets its planned number of seeds. Their spread is that of the records, as uncertain as the seeds leave it: in
 each ledger it is multiplied by √(df/χ²). Seeds shift all cells of a ledger alike as far as they do in the records.
-Epochs are whole numbers, so that made-up ones have the ties of real ones.
+Epochs are whole numbers, so that made-up ones have the ties of real ones; and where unguided runs of the records had
+not stopped at the horizon, those of a made-up ledger have not, and leave a bound (not so in grids of t-tests).
 """
 
 import json
@@ -40,6 +41,7 @@ class Inputs:
         alike: the share of that variance which all cells of a seed have in common.
         known: degrees of freedom of the spreads.
         epochs: of the unguided network, where the measure is in whole epochs; 0 elsewhere.
+        late: the cells in which an unguided run had not stopped at the horizon.
     """
 
     keys: list[dict[str, Any]]
@@ -48,6 +50,7 @@ class Inputs:
     alike: float
     known: int
     epochs: float
+    late: list[bool]
 
 
 def inputs(test: Contrast, store: Store) -> Inputs | None:
@@ -68,6 +71,7 @@ def inputs(test: Contrast, store: Store) -> Inputs | None:
         [float(f"{spread:.4g}") for spread in spreads], round(_alike(known), 3),
         int(np.median([len(cell.values) - 1 for cell in known])),
         round(float(free[test.measure].mean()), 1) if whole(test.measure) else 0.0,
+        [cell.only_below for cell in chosen],
     )  # fmt: skip
 
 
@@ -126,7 +130,9 @@ def made(test: Contrast, given: Inputs, effect: float, rng: np.random.Generator)
     missing = np.arange(values.shape[-1]) >= np.array(given.seeds)[:, None]
     values = np.where(missing, np.nan, values)
     never = np.zeros(values.shape[:-1], bool)
-    return Effects(values, rounding, never, never, never)
+    late = never | np.array(given.late)
+    # A guided run that is no faster has not stopped either: then nothing is known of the cell.
+    return Effects(values, rounding, late, late if effect >= 0 else never, never)
 
 
 def _noise(given: Inputs, shape: tuple[int, int, int], rng: np.random.Generator) -> Array:
