@@ -105,7 +105,7 @@ def autoencoders(until: int | None) -> pd.DataFrame:
 def classifiers() -> pd.DataFrame:
     trials, curves = records("cnn")
     last = curves.sort_values("epoch").groupby("trial").tail(1).set_index("trial")
-    return trials.set_index("trial").join(last[["test_accuracy", "train_accuracy"]]).assign(diverged=False)
+    return trials.set_index("trial").join(last[["test_accuracy", "train_accuracy", "first_tap"]]).assign(diverged=False)
 
 
 def large() -> pd.DataFrame:
@@ -686,6 +686,16 @@ READINGS = {
     ),
     "unet-large-lambda": Reading("unet", "stop", "coco", ["1"], lambdas=[10.0], **FED, ratio=True, epochs=True),
     "unet-masks": Reading("unet", "iou", "coco", ["1"], lambdas=[1e-3], **FED),
+    "report-tied": Reading(
+        "cnn",
+        "test_accuracy",
+        "cifar10",
+        ["9"],
+        ["form", "eps"],
+        [1e-3, 0.1, 10.0],
+        {"architecture": "[32]", "layers": "first", "form": ["reciprocal", "reciprocal-mean"], "eps": [1e-3, 0.5]},
+        kind="association first_tap",
+    ),  # fmt: skip
     "report-cifar10": Reading("cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY, pooled=ALL),
     "better-generalisation": Reading(
         "cnn", "test_accuracy", "cifar10", ["4", "6"], lambdas=FIRST, **CNN_BY, pooled=ALL
@@ -975,8 +985,8 @@ def read(name: str) -> tuple[float, float, float]:
 
 
 def effects_of(reading: Reading, rows: pd.DataFrame, cells: dict, planned: bool) -> list[dict]:
-    ways = {"step": steps, "limit": limits, "trend": trends}
-    return ways.get(reading.kind, cells_of)(reading, rows, cells, planned)
+    ways = {"step": steps, "limit": limits, "trend": trends, "association": associations}
+    return ways.get(reading.kind.split()[0], cells_of)(reading, rows, cells, planned)
 
 
 def limits(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> list[dict]:
@@ -994,6 +1004,22 @@ def limits(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> 
             {"key": (curvature,), "effects": effects, "late": {"below": False, "above": False}, "ready": ready}
         )
     return cells
+
+
+def associations(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> list[dict]:
+    """Spearman's correlation of two measures over the networks of a seed, the unguided one among them."""
+    seeds = set(next(iter(asked.values()))) if planned and asked else None
+    groups = [at(rows, reading.by, key, seeds) for key in [*asked, (*next(iter(asked))[:-1], 0.0)]] if asked else []
+    other = reading.kind.split()[1]
+    ranks = {
+        name: pd.concat([group[name].astype(float) for group in groups], axis=1).dropna().sort_index().rank(axis=1)
+        for name in ((reading.value, other) if groups else ())
+    }
+    if groups:
+        both = ranks[reading.value].T.corrwith(ranks[other].T)
+    effects = pd.DataFrame({"effect": both if groups else pd.Series(dtype=float), "rounding": 0.0})
+    ready = planned and len(effects) == len(seeds or ()) >= 5
+    return [{"key": (), "effects": effects, "late": {"below": False, "above": False}, "ready": ready}]
 
 
 def trends(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> list[dict]:

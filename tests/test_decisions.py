@@ -516,6 +516,34 @@ def test_a_need_for_dimension_is_a_gain_on_hard_images_that_easy_ones_do_not_hav
     assert test.decide(Store("nowhere")).status == verdict
 
 
+@pytest.mark.parametrize(
+    ("gain", "verdict", "nine"), [(0.1, "holds", "undecided"), (0.0, "fails", "undecided"), (-0.1, "fails", "fails")]
+)
+def test_what_goes_with_what_is_ranked_within_a_seed(made_outcomes, planned, gain, verdict, nine):
+    """Seeds differ by far more than guidance moves a network, in both measures."""
+    part = {"seeds": list(range(5, 15)), "layers": "first", "horizon": 20, "architecture": "[32]"}
+    planned(CNN, {"data": "cifar10", "coefficient": LAMBDAS} | part)
+    rng = np.random.default_rng(4)
+    rows = [
+        {"data": "cifar10", "architecture": "[32]", "seed": seed, "coefficient": c, "layers": "first"}
+        | {"first_tap": step - 10 * seed, "test_accuracy": seed + gain * step + rng.normal(0, 0.02)}
+        for seed in range(5, 15)
+        for step, c in enumerate(LAMBDAS)
+    ]
+    test = test_of(CNN, kind="association", data="cifar10", measure="test_accuracy", against="first_tap",
+                   claimed={"above": 0.5}, by=["form", "eps"], where={"layers": "first"}, paper=9)  # fmt: skip
+    made_outcomes(CNN, outcomes(CNN, rows).assign(horizon=20))
+    found = test.decide(Store("nowhere"))
+    assert (found.status, found.over_paper) == (verdict, nine)
+    if gain:
+        assert found.effect == pytest.approx(np.sign(gain), abs=0.15)
+    # A seed of which a network is not there says nothing.
+    made_outcomes(CNN, outcomes(CNN, rows[:-1]).assign(horizon=20))
+    assert test.decide(Store("nowhere")).status == "undecided"
+    with pytest.raises(ValueError, match="first_tip"):
+        test.read({"against": "first_tip"})
+
+
 def test_printed_effects_of_the_ledger_are_those_of_the_tables():
     printed = {claim.id: getattr(claim.test, "printed", None) for claim in load_claims(ROOT / "claims.yml")}
     one, three = paper.table_1(), paper.table_3().set_index("coefficient")

@@ -12,7 +12,7 @@ from replication.experiments.owed import runs
 from replication.verdicts.flow import Flow, FlowConsistent
 from replication.verdicts.grids import Signs
 from replication.verdicts.landscape import Trend
-from replication.verdicts.levels import Benchmark, Level, Spread, Step
+from replication.verdicts.levels import Association, Benchmark, Level, Spread, Step
 from replication.verdicts.mathematics import Mathematics
 from replication.verdicts.memory import Cooled, Limit
 from replication.verdicts.paired import FewerDimensions, NeedForDimension, Paired, Placements
@@ -27,6 +27,7 @@ AnyTest = Annotated[
     | Reanalysis
     | Paired
     | Level
+    | Association
     | Step
     | Spread
     | Signs

@@ -1,20 +1,23 @@
-"""Where a measure lies, how λ divides it into groups, and how widely it spreads; and the benchmark's ratios."""
+"""Where a measure lies, what it goes with, how λ divides it into groups, and how widely it spreads; and the benchmark's
+ratios."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import model_validator
 from scipy import stats
 
 from replication import paper
 from replication.experiments.registry import benchmark
 from replication.sweep.store import Store
-from replication.verdicts.cells import Cell, level
+from replication.verdicts.cells import Cell, effects, level
 from replication.verdicts.contrast import Asked, Contrast
 from replication.verdicts.decision import ALPHA, LEAST_SEEDS, decided
 from replication.verdicts.paired import chosen
-from replication.verdicts.records import paper_values
+from replication.verdicts.records import check_names, paper_values
 from replication.verdicts.verdict import Test, Verdict, share
 
 
@@ -30,6 +33,43 @@ class Level(Contrast):
             cell = level(self.keyed(key), runs, self.measure)
             found.append(replace(cell, missing=len(seeds - set(cell.values.index))))
         return found
+
+
+class Association(Contrast):
+    """Spearman's rank correlation of the measure with another one over the networks of a seed, guided and unguided.
+
+    Args:
+        against: the other measure.
+    """
+
+    kind: Literal["association"]
+    against: str
+
+    @model_validator(mode="after")
+    def _check_against(self) -> Self:
+        check_names(self.experiment, [self.against])
+        return self
+
+    @property
+    def read_columns(self) -> set[str]:
+        return super().read_columns | {self.against}
+
+    def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
+        seeds = set.union(*asked.values()) if asked else set()
+        guided = [chosen(table, self.keyed(key), planned) for key, planned in asked.items()]
+        rows = pd.concat([table[(table[self.of.treatment] == 0) & table.seed.isin(seeds)], *guided])
+        whole = rows.groupby("seed").filter(lambda networks: len(networks) == len(asked) + 1)
+        values = {seed: self._correlation(networks) for seed, networks in whole.groupby("seed")}
+        found = pd.Series(values, dtype=float)
+        missing = len(seeds - set(found.index))
+        return [Cell({}, found, 0 * found, diverged=int(rows.diverged.sum()), missing=missing)]
+
+    def _correlation(self, networks: pd.DataFrame) -> float:
+        return float(stats.spearmanr(networks[self.measure], networks[self.against]).statistic)
+
+    def over_paper(self, cells: Sequence[Cell]) -> Any:
+        """Each of the paper's architectures would be a cell more."""
+        return self.status(effects(cells, (self.paper or 1) - len(cells)), cells)
 
 
 class Step(Contrast):
