@@ -205,17 +205,20 @@ def made_store(tmp_path, first_tap: np.ndarray, data: str = "coco", exact: np.nd
     return store
 
 
-@pytest.mark.parametrize(("layers_of_a_u", "status"), [(True, "undecided"), (False, "undecided")])
-def test_a_u_is_a_parabola_that_bends_upwards_by_both_measures(tmp_path, layers_of_a_u, status):
+@pytest.mark.parametrize(
+    ("first_tap", "exact", "status"),
+    [(2, 2, "holds"), (2, 0, "undecided"), (0, 0, "undecided"), (2, -2, "partly"), (-2, -2, "fails")],
+)
+def test_a_u_is_a_parabola_that_bends_upwards_by_both_measures(tmp_path, first_tap, exact, status):
     claim = CLAIMS["flow-unet"]
-    store = made_store(tmp_path, 2 * ORDER**2 if layers_of_a_u else 2 * ORDER)
+    store = made_store(tmp_path, first_tap * ORDER**2 + 2 * ORDER, exact=exact * ORDER**2)
     verdict = claim.test.decide(store)
     assert verdict.status == status and verdict.scope == "reduced (few photographs)"
-    assert verdict.effect == pytest.approx(2 if layers_of_a_u else 0, abs=0.1)
+    assert verdict.effect == pytest.approx(first_tap, abs=0.1)
     assert claim.test.decide(Store(tmp_path / "none")).status == "undecided"
     table = tables.table_3(UNET.summarised(store)).set_index("λ")
     assert table.seeds[0.0] == "10" and table.seeds[0.1] == "none" and table.accuracy[1e-3] == 0.5
-    assert table.epochs[0.0] == "30.0 (not all stopped)"
+    assert table.epochs[0.0] == "30.0 (not all stopped)" and table["seconds per epoch"][0.0] == 0.5
     assert tables.spread(UNET.summarised(store)).seeds.tolist() == [10, 10]
 
 
