@@ -147,6 +147,12 @@ class Contrast(Test):
         groups = {key: set(rows.seed) for key, rows in table.groupby(fields)} if len(table) else {}
         return {key: groups[key] for key in self.asked() if key in groups}
 
+    def _within(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of cells that are asked for, without the networks that they are compared with."""
+        asked, fields = self.asked(), (*self.by, self.of.treatment)
+        inside = [key in asked for key in zip(*(table[name] for name in fields), strict=True)]
+        return table[inside] if any(inside) else table
+
     def keyed(self, key: Key) -> dict[str, Any]:
         return dict(zip((*self.by, self.of.treatment), key, strict=True))
 
@@ -180,7 +186,7 @@ class Contrast(Test):
         margin = self.scaled_margin
         size = "" if self.printed is None or not ready else label(found, self.scaled(self.printed), margin)
         note = " ".join(self._notes(status, cells, ready, found))
-        covered = scope(self.of, ours, self.by, self.where)
+        covered = scope(self.of, self._within(ours), self.by, self.where)
         return Verdict(
             status, note, self.shown(found.mean), (self.shown(found.low), self.shown(found.high)), covered, size,
             self.over_paper(cells),
@@ -318,7 +324,7 @@ class Contrast(Test):
         if not cells:
             return replace(not_tested(self.experiment, self.data), note=waiting)
         found = self.size(cells)
-        covered = scope(self.of, before, self.by, self.where)
+        covered = scope(self.of, self._within(before), self.by, self.where)
         note = f"{waiting} The effect is that of seeds seen before the test was written, which decide nothing."
         span = self.shown(found.low), self.shown(found.high)
         return Verdict("undecided", note, self.shown(found.mean), span, covered, explored=True)

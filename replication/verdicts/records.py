@@ -88,7 +88,7 @@ def scope(
     missing += missing_cells(experiment, table, where)
     deviations = "; ".join(sorted(table.deviation.unique()))
     if missing or (table.scope == "reduced").any():
-        return f"reduced ({', '.join([*missing, deviations])})"
+        return f"reduced ({', '.join(filter(None, [*missing, deviations]))})"
     return f"paper ({deviations})" if deviations else "paper"
 
 
