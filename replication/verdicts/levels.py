@@ -58,9 +58,9 @@ class Association(Contrast):
         seeds = set.union(*asked.values()) if asked else set()
         guided = [chosen(table, self.keyed(key), planned) for key, planned in asked.items()]
         rows = pd.concat([table[(table[self.of.treatment] == 0) & table.seed.isin(seeds)], *guided])
-        whole = rows.groupby("seed").filter(lambda networks: len(networks) == len(asked) + 1)
+        whole = rows.groupby("seed").filter(lambda networks: len(networks) == len(self.asked()) + 1)
         values = {seed: self._correlation(networks) for seed, networks in whole.groupby("seed")}
-        found = pd.Series(values, dtype=float)
+        found = pd.Series(values, dtype=float).dropna()  # a network that diverged has no rank
         missing = len(seeds - set(found.index))
         return [Cell({}, found, 0 * found, diverged=int(rows.diverged.sum()), missing=missing)]
 
