@@ -521,10 +521,10 @@ READINGS = {
     "ae-fig-4b": mnist("stop", ["2", "5"], where={"latent": [180]}, kind="grid stop 0.05"),
     "ae-marginally-higher": mnist("minimum", ratio=True, lambdas=STRONG),
     "ae-minima-more-quickly": mnist("quality", ratio=True, where={"latent": WIDE}),
-    "ae-cifar-bifurcation": cifar("minimum", where={"latent": WIDE}, kind="step"),
+    "ae-cifar-bifurcation": cifar("minimum", where={"latent": [100]}, kind="step"),
     "ae-cifar-marginally-higher": cifar("minimum", ratio=True, lambdas=STRONG, where={"latent": WIDE}),
     "ae-fig-5b": cifar("minimum", where={"latent": [60, 100]}, kind="grid cifar-mse 0.1"),
-    "ae-cifar-stopping": cifar("stop", ratio=True, lambdas=STRONG, where={"latent": WIDE}),
+    "ae-cifar-stopping": cifar("stop", ratio=True, lambdas=STRONG, where={"latent": [100]}),
     "ae-fig-6b": cifar("stop", where={"latent": [60, 100]}, kind="grid stop 0.05"),
     "rich-representations": mnist("minimum", best="least", kind="next larger"),
     "report-fewer-epochs": mnist("quality", ratio=True),
@@ -673,7 +673,7 @@ READINGS = {
     "unet-equivalent-accuracy": Reading("unet", "accuracy", "coco", ["1"], lambdas=RUN_1, **FED),
     "unet-iou-seeds": Reading("unet", "iou", "coco", ["1"], lambdas=RUN_1, **FED),
     "unet-ten-percent-seeds": Reading(
-        "unet", "stop", "coco", ["1"], lambdas=RUN_1, **FED, ratio=True, best="least", epochs=True
+        "unet", "stop", "coco", ["1", "33"], lambdas=[0.01, *RUN_1], **FED, ratio=True, best="least", epochs=True
     ),
     "unet-thirty-percent-longer": Reading(
         "unet", "stop", "coco", ["3"], lambdas=SECOND, **OTHER, ratio=True, epochs=True, pooled=ALL
@@ -863,10 +863,13 @@ def evidence(reading: Reading, data: str | None = None) -> tuple[pd.DataFrame, C
     }
     rows = autoencoders(reading.until) if reading.table == "autoencoder" else tables[reading.table]()
     kept = rows.data == data
-    for name, value in (
-        USUAL[reading.table] | {n: v for n, v in reading.where.items() if n in ("rate", "examples")}
-    ).items():
-        kept &= (rows[name] == value) | ((rows.coefficient == 0) & (name in GUIDANCE))
+    said = {n: v for n, v in reading.where.items() if n in ("rate", "examples", "form", "eps")}
+    for name, value in (USUAL[reading.table] | said).items():
+        wanted = value if isinstance(value, list) else [value]
+        kept &= rows[name].isin(wanted) | ((rows.coefficient == 0) & (name in GUIDANCE))
+    if "architecture" in reading.where:
+        wanted = reading.where["architecture"]
+        kept &= rows.architecture.isin(wanted if isinstance(wanted, list) else [wanted])
     for name, wanted in reading.where.items() if reading.table in ("memory", "landscape") else ():
         kept &= rows[name].isin(wanted if isinstance(wanted, list) else [wanted])
     if "layers" in reading.where:
@@ -1006,20 +1009,22 @@ def limits(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> 
     return cells
 
 
-def associations(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> list[dict]:
+def associations(reading: Reading, rows: pd.DataFrame, asked: dict, ours: bool) -> list[dict]:
     """Spearman's correlation of two measures over the networks of a seed, the unguided one among them."""
-    seeds = set(next(iter(asked.values()))) if planned and asked else None
-    groups = [at(rows, reading.by, key, seeds) for key in [*asked, (*next(iter(asked))[:-1], 0.0)]] if asked else []
-    other = reading.kind.split()[1]
-    ranks = {
-        name: pd.concat([group[name].astype(float) for group in groups], axis=1).dropna().sort_index().rank(axis=1)
-        for name in ((reading.value, other) if groups else ())
-    }
-    if groups:
-        both = ranks[reading.value].T.corrwith(ranks[other].T)
-    effects = pd.DataFrame({"effect": both if groups else pd.Series(dtype=float), "rounding": 0.0})
-    ready = planned and len(effects) == len(seeds or ()) >= 5
-    return [{"key": (), "effects": effects, "late": {"below": False, "above": False}, "ready": ready}]
+    effects, lost = pd.Series(dtype=float), False
+    seeds = set(next(iter(asked.values()))) if ours and asked else set()
+    if asked and len(asked) == len(planned(reading, reading.data)):
+        keys = [*asked, (*next(iter(asked))[:-1], 0.0)]
+        groups = [at(rows, reading.by, key, seeds or None) for key in keys]
+        ranks = []
+        for name in (reading.value, reading.kind.split()[1]):
+            wide = pd.concat([group[name].astype(float) for group in groups], axis=1, keys=range(len(keys)))
+            ranks.append(wide.dropna().sort_index().rank(axis=1))
+        lost = any(group.diverged.any() for group in groups)
+        effects = ranks[0].T.corrwith(ranks[1].T).dropna()
+    table = pd.DataFrame({"effect": effects, "rounding": 0.0})
+    ready = ours and len(table) == len(seeds) >= 5 and not lost
+    return [{"key": (), "effects": table, "late": {"below": False, "above": False}, "ready": ready}]
 
 
 def trends(reading: Reading, rows: pd.DataFrame, asked: dict, planned: bool) -> list[dict]:
@@ -1114,9 +1119,15 @@ def measured(name: str) -> float:
         return exponential()
     if name == "flow-linear":
         return np.mean([straight(scheme, rows) for scheme, rows in random.items()])
+    if name == "flow-unet":
+        seeds = set(range(3, 13))
+        return float(np.mean(bends(sorted(seeds), 0))) if seeds <= set(of_unets("coco", marking=False)) else math.nan
     if name == "flow-same-architecture":
-        taught = [changed(data).mean(0)[:, 0] for data in ("coco", "shapes")]
-        return pd.Series(taught[0]).rank().corr(pd.Series(taught[1]).rank())
+        taught, drawn = ({seed: (f[1] - f[0])[:, 0, 0] for seed, f in of_unets(d).items()} for d in ("coco", "shapes"))
+        if not set(range(3, 13)) <= set(of_unets("coco", marking=False)) or 20 not in of_unets("shapes", marking=False):
+            return math.nan
+        mean = pd.Series(np.mean([taught[seed] for seed in taught if seed >= 3], axis=0)).rank()
+        return float(np.mean([pd.Series(each).rank().corr(mean) for seed, each in drawn.items() if seed >= 3]))
     if name == "flow-consistent":
         last = changed("coco").mean(0)[:, 0]
         return np.mean([standing("vgg16", VGG["[1,2]"]), standing("resnet50", before_skips()), apart(last, FULL_SIZE)])
@@ -1164,12 +1175,12 @@ def changed(data: str) -> np.ndarray:
     return np.stack(after_before)[..., 0]
 
 
-def of_unets(data: str) -> dict[int, np.ndarray]:
-    """By seed the boxes before and after training of U-Nets whose masks overlap true ones."""
+def of_unets(data: str, marking: bool = True) -> dict[int, np.ndarray]:
+    """By seed the boxes before and after training of U-Nets, or of those alone whose masks overlap true ones."""
     trials, curves = records("unet")
     last = curves.sort_values("epoch").groupby("trial").test_iou.last()
     usual = {"data": data, "coefficient": 0.0, "image": 96, "channels": 16, "batch": 8}
-    kept = trials[(trials[list(usual)] == pd.Series(usual)).all(axis=1) & trials.trial.map(last > 0)]
+    kept = trials[(trials[list(usual)] == pd.Series(usual)).all(axis=1) & (trials.trial.map(last > 0) | (not marking))]
     read = {row.seed: np.load(ROOT / "results" / "unet" / f"{row.file}.npz") for row in kept.itertuples()}
     return {row.seed: read[row.seed][f"{row.trial}-flow"] for row in kept.itertuples()}
 
@@ -1177,13 +1188,13 @@ def of_unets(data: str) -> dict[int, np.ndarray]:
 def bends(seeds: list[int], measure: int) -> list[float]:
     """By seed, how much more a parabola through a measure by layer bends upwards after training than before it."""
     order = np.linspace(-1, 1, len(FULL_SIZE))
-    found = of_unets("coco")
+    found = of_unets("coco", marking=False)
     return [np.diff([np.polyfit(order, means, 2)[0] for means in found[seed][:, :, measure, 0]])[0] for seed in seeds]
 
 
 MEASURED = [
     "flow-vgg-early", "flow-vgg-settles", "flow-random", "flow-outliers", "flow-outliers-low",
     "flow-trained-outliers-low", "flow-outliers-rarer-later", "flow-random-outliers-later", "flow-uniform",
-    "flow-exponential", "flow-linear", "flow-same-architecture", "flow-consistent",
+    "flow-exponential", "flow-linear", "flow-unet", "flow-same-architecture", "flow-consistent",
     "ae-same-epoch-time",
 ]  # fmt: skip

@@ -185,7 +185,7 @@ def made_store(tmp_path, first_tap: np.ndarray, data: str = "coco", exact: np.nd
     """Records in which training adds what is given to log|c11| and the exact measure, with a little noise."""
     store, stack, artefacts, rows = Store(tmp_path / "made"), [], {}, []
     random = np.random.default_rng(0)
-    for seed in range(3, 13):
+    for seed in range(3, 13 if data == "coco" else 21):
         for c in (0.0, 1e-3):
             rest = {"horizon": 30, "coefficient": c, "layers": unet.FED_UP, "image": 96, "channels": 16, "batch": 8}
             trial = Trial("unet", UNET.protocol, data, "f", seed, UNET.configured(**rest))
@@ -225,7 +225,7 @@ def test_a_u_is_a_parabola_that_bends_upwards_by_both_measures(tmp_path, first_t
 @pytest.mark.parametrize(("shapes", "status"), [(2 * ORDER, "holds"), (-2 * ORDER, "fails")])
 def test_the_flow_is_the_same_where_two_data_sets_order_the_layers_alike(tmp_path, shapes, status):
     claim = CLAIMS["flow-same-architecture"]
-    assert claim.test.decide(made_store(tmp_path, 2 * ORDER)).status == "not tested"
+    assert claim.test.decide(made_store(tmp_path, 2 * ORDER)).status == "undecided"
     verdict = claim.test.decide(made_store(tmp_path, shapes, "shapes"))
     assert verdict.status == status and abs(verdict.effect) > 0.95
 

@@ -1,6 +1,6 @@
 """Tests on the entropy flow of U-Nets (Section 5.5 and the conclusion)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from replication.experiments.unet.experiment import UNET
 from replication.statistics import effect
 from replication.sweep.store import Store
 from replication.verdicts.decision import Effects, Region, decided
-from replication.verdicts.records import check_names, deciding, not_tested, scope
+from replication.verdicts.records import check_names, deciding, scope
 from replication.verdicts.verdict import Test, Verdict
 
 
@@ -24,6 +24,24 @@ def unguided(store: Store, data: str, where: Mapping[str, Any]) -> pd.DataFrame:
     """
     table = UNET.default(deciding(UNET, store, data), **where)
     return table[table.coefficient == 0].assign(layers=where["layers"][0])
+
+
+def still_to_be_run(waiting: int, runs: Sequence[str]) -> Verdict:
+    named = f"run {runs[0]}" if len(runs) == 1 else f"runs {' and '.join(runs)}"
+    return Verdict("undecided", f"Networks that are planned and still to be run: {waiting} ({named} of plan.yml).")
+
+
+def first_taps(store: Store, networks: pd.DataFrame, when: str) -> pd.Series:
+    """Mean log|c11| by layer, `before` or `after` training."""
+    return tables.flow_table(store, networks, when)[tables.LABELS["tap 1 1"]]
+
+
+def of_plan(runs: Sequence[str], free: pd.DataFrame, data: str) -> tuple[pd.DataFrame, int]:
+    """Of some unguided networks those that the runs give, and how many of the runs' are still to be made."""
+    planned = {seed for run in runs for part in owed(run).parts if part["data"] == data for seed in part["seeds"]}
+    trials = pd.concat([owed(run).rows(free) for run in runs]).trial
+    made = free[free.trial.isin(trials)]
+    return made, len(planned - set(made.seed))
 
 
 class UNetFlow(Test):
@@ -43,14 +61,10 @@ class UNetFlow(Test):
         return self
 
     def decide(self, store: Store) -> Verdict:
-        free = unguided(store, "coco", self.where)
-        planned = {seed for run in self.runs for part in owed(run).parts for seed in part["seeds"]}
-        made = pd.concat([owed(run).rows(free) for run in self.runs])
-        free = free[free.trial.isin(made.trial) & ~free.diverged.astype(bool)]
-        if waiting := len(planned - set(free.seed)):
-            named = " and ".join(self.runs)
-            missing = f"{waiting} of {len(planned)} (run {named} of plan.yml)"
-            return Verdict("undecided", f"Networks that are planned and still to be run: {missing}.")
+        free, waiting = of_plan(self.runs, unguided(store, "coco", self.where), "coco")
+        if waiting:
+            return still_to_be_run(waiting, self.runs)
+        free = free[~free.diverged.astype(bool)]
         bends = np.array([self.bend(store, free, measure) for measure in ("tap 1 1", "exact")])
         found, plain = effect(bends[0]), np.zeros(len(bends), bool)
         cells, more = Effects(bends, np.zeros_like(bends), plain, plain, plain), Region(above=0.0)
@@ -74,10 +88,12 @@ class SameFlow(Test):
     """Training changes the layers' mean log|c11| alike on COCO and on drawn shapes.
 
     "As long as the model was well trained": networks whose masks overlap no true one are left out. Networks of one
-    architecture are alike before they have seen anything, which no data can have taught them: the change is compared.
+    architecture are alike before they have seen anything, which no data can have taught them: the change is compared,
+    of each network on shapes with the mean over those on COCO.
     """
 
     kind: Literal["same_flow"]
+    runs: tuple[str, ...]
     threshold: float
     where: dict[str, Any] = Field(default_factory=dict)
 
@@ -87,22 +103,37 @@ class SameFlow(Test):
         return self
 
     def decide(self, store: Store) -> Verdict:
-        free = {}
-        for data in ("coco", "shapes"):
-            table = unguided(store, data, self.where)
-            if table.empty:
-                return not_tested(UNET.name, data)
-            free[data] = table[table.test_iou > 0]
-        label = tables.LABELS["tap 1 1"]
-        flows = {data: tables.flow_table(store, table, "after")[label] for data, table in free.items()}
-        before = {data: tables.flow_table(store, table, "before")[label] for data, table in free.items()}
-        alike = (flows["coco"] - before["coco"]).corr(flows["shapes"] - before["shapes"], method="spearman")
-        whole = flows["coco"].corr(flows["shapes"], method="spearman")
-        untrained = [flows[data].corr(before[data], method="spearman") for data in free]
-        seeds = " and ".join(str(len(table)) for table in free.values())
-        note = f"one pair, of {seeds} trained networks: what training changed {alike:+.2f}, "
-        note += f"the whole pattern {whole:.2f}; the pattern with that before training " + " and ".join(
-            f"{one:.2f}" for one in untrained
+        made = {data: of_plan(self.runs, unguided(store, data, self.where), data) for data in ("coco", "shapes")}
+        if waiting := sum(missing for _, missing in made.values()):
+            return still_to_be_run(waiting, self.runs)
+        marking = {data: table[table.test_iou > 0] for data, (table, _) in made.items()}
+        flows = {
+            (data, when): [first_taps(store, table[table.trial == trial], when) for trial in table.trial]
+            for data, table in marking.items()
+            for when in ("before", "after")
+        }
+        return self.judged(flows, scope(UNET, pd.concat(marking.values()), ("layers",), self.where))
+
+    def judged(self, flows: Mapping[tuple[str, str], Sequence[pd.Series]], covered: str) -> Verdict:
+        """From the means by layer of each network, `before` and `after` training on each data set."""
+        means = {key: pd.concat(each, axis=1).mean(axis=1) for key, each in flows.items() if each}
+        if len(means) < len(flows):
+            return Verdict("undecided", "On one of the two data sets no network marks anything.", scope=covered)
+        taught = means["coco", "after"] - means["coco", "before"]
+        alike = np.array(
+            [
+                (after - before).corr(taught, method="spearman")
+                for before, after in zip(flows["shapes", "before"], flows["shapes", "after"], strict=True)
+            ]
         )
-        covered = scope(UNET, pd.concat(free.values()), ("layers",), self.where)
-        return Verdict("holds" if alike >= self.threshold else "fails", note, alike, scope=covered)
+        found, no = effect(alike), np.zeros(1, bool)
+        cells, more = Effects(alike[None], np.zeros_like(alike[None]), no, no, no), Region(above=self.threshold)
+        status = str(decided(cells.supported(more), cells.refuted(more), "all"))
+        whole = means["coco", "after"].corr(means["shapes", "after"], method="spearman")
+        untrained = [means[data, "after"].corr(means[data, "before"], method="spearman") for data in ("coco", "shapes")]
+        note = (
+            f"{len(alike)} networks on shapes and {len(flows['coco', 'after'])} on COCO mark something; the whole "
+            f"pattern {whole:.2f}, and that with the one before training "
+            + " and ".join(f"{one:.2f}" for one in untrained)
+        )
+        return Verdict(status, note, found.mean, (found.low, found.high), covered)  # type: ignore[arg-type]
