@@ -1129,7 +1129,9 @@ def measured(name: str) -> float:
         mean = pd.Series(np.mean([taught[seed] for seed in taught if seed >= 3], axis=0)).rank()
         return float(np.mean([pd.Series(each).rank().corr(mean) for seed, each in drawn.items() if seed >= 3]))
     if name == "flow-consistent":
-        last = changed("coco").mean(0)[:, 0]
+        if not set(range(3, 13)) <= set(of_unets("coco", marking=False)):
+            return math.nan
+        last = np.mean([(f[1] - f[0])[:, 0, 0] for s, f in of_unets("coco", marking=False).items() if s >= 3], axis=0)
         return np.mean([standing("vgg16", VGG["[1,2]"]), standing("resnet50", before_skips()), apart(last, FULL_SIZE)])
     if name == "ae-same-epoch-time":
         found = json.loads((ROOT / "results" / "benchmarks" / "sweep-cpu.json").read_text(encoding="utf-8"))
@@ -1167,12 +1169,6 @@ def before_skips() -> tuple[int, ...]:
 
 # Of a U-Net's nineteen convolutions two at the beginning and three at the end have the picture's size.
 FULL_SIZE = [True] * 2 + [False] * 14 + [True] * 3
-
-
-def changed(data: str) -> np.ndarray:
-    """What training changed in unguided U-Nets, `(networks, layers, measures)`: log|c11|, log norm, exactly."""
-    after_before = [flow[1] - flow[0] for flow in of_unets(data).values()]
-    return np.stack(after_before)[..., 0]
 
 
 def of_unets(data: str, marking: bool = True) -> dict[int, np.ndarray]:

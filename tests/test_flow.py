@@ -243,3 +243,30 @@ def test_a_model_is_as_it_was_after_its_flow_was_read(make, example):
     assert not any(part._forward_pre_hooks for part in model.modules())
     for name, value in model.state_dict().items():
         assert value.device.type == "cpu" and torch.equal(value, before[name])
+
+
+NOISE = [5, 9, 2, 8, 3, 7, 6, 1, 9, 4, 5, 2, 8]
+
+
+@pytest.mark.parametrize(
+    ("points", "filters", "random", "trained"),
+    [
+        (range(10, 140, 10), [100] * 13, "holds", "fails"),
+        (range(130, 0, -10), [100] * 13, "fails", "holds"),
+        (NOISE, [100] * 13, "undecided", "undecided"),
+        (
+            [n * width for n, width in zip(NOISE, range(20, 280, 20), strict=True)],
+            range(1000, 14000, 1000),
+            "partly",
+            "undecided",
+        ),
+    ],
+)
+def test_a_trend_of_outliers_is_shown_or_undecided(points, filters, random, trained):
+    """No rise that can be shown is no fall; and more points in wider layers are no larger share."""
+    layers = {"layer": range(1, 14), "outliers_low": points, "outliers_high": 0, "count": filters}
+    usual = {"architecture": "vgg16", "seed": 0, "measure": "tap 1 1", "reading": "slices"}
+    sources = [{"data": TRAINED, "scheme": ""}, *({"data": "none", "scheme": scheme} for scheme in SCHEMES)]
+    table = pd.concat([pd.DataFrame(layers | usual | source) for source in sources])
+    assert CHECKS["random_outliers_later"](table)[0] == random
+    assert CHECKS["trained_outliers_rarer"](table)[0] == trained

@@ -308,7 +308,10 @@ def test_records_hold_every_measure_of_every_technique(tmp_path):
     table = MANAGEMENT.summarised(store)
     assert (
         len(table) == 6
-        and table[[name for name in MANAGEMENT.measures if not name.startswith("over_rival")]].notna().all().all()
+        and table[[name for name in MANAGEMENT.measures if not name.startswith(("over_rival", "over_part"))]]
+        .notna()
+        .all()
+        .all()
     )
     np.testing.assert_allclose(table.gap, table.test_nll - table.train_nll)
     assert set(table.scope) == {"quick"}
@@ -422,13 +425,23 @@ def test_arrows_are_drawn_where_a_change_is_shown():
 
 def test_rivals_and_the_usual_rate_are_of_the_same_seed(tmp_path, monkeypatch):
     monkeypatch.setitem(experiment.RIVALS, ("digits", "combination"), ("smoothing", 0.01))
+    monkeypatch.setitem(experiment.PARTS, ("digits", "combination"), ("smoothing", 0.1))
     store = Store(tmp_path / "records")
-    stack = [*trials("smoothing", 0.01), *trials("combination", 0.01), *trials("combination", 0.01, batch=25)]
+    stack = [
+        *trials("smoothing", 0.01),
+        *trials("smoothing", 0.1),
+        *trials("combination", 0.01),
+        *trials("combination", 0.01, batch=25),
+    ]
     fast = trials("combination", 0.01, rate=0.03)
     run(MANAGEMENT, [*stack, *fast], store)
-    table = MANAGEMENT.summarised(store).set_index(["technique", "batch", "rate", "seed"]).sort_index()
+    found = MANAGEMENT.summarised(store)
+    part = (found.technique == "smoothing") & (found.strength == 0.1)
+    parts = found[part].set_index("seed")
+    table = found[~part].set_index(["technique", "batch", "rate", "seed"]).sort_index()
     for seed in SEEDS:
         alone, both = table.loc["smoothing", 50, 1e-3, seed], table.loc["combination", 50, 1e-3, seed]
+        assert both.over_part == pytest.approx(both.test_accuracy - parts.test_accuracy[seed])
         assert both.over_rival == pytest.approx(both.test_accuracy - alone.test_accuracy)
         assert both.over_rival_nll == pytest.approx(both.test_nll - alone.test_nll)
         hot = table.loc["combination", 50, 0.03, seed]

@@ -294,7 +294,7 @@ class Contrast(Test):
             if len(cells) > 1
             else f"{len(ready[0].values) if ready else 0} seeds."
         ]
-        if self.quantifier == "any" and ready:
+        if self.quantifier == "any" and len(cells) > 1 and ready:
             notes.append("The effect is that of the best of them.")
         if bounds := sum(cell.only_below or cell.only_above for cell in cells):
             notes.append(f"Runs that had not stopped at the horizon leave only a bound in {bounds}.")

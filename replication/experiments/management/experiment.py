@@ -76,6 +76,15 @@ RIVALS: Mapping[tuple[str, str], tuple[str, float]] = {
     ("cifar10", "usual combination"): ("dropout", 0.5),
     ("cifar10", "regulator"): ("entropy", 0.3),
 }
+# A part of the combination at the strength that it has there.
+PARTS: Mapping[tuple[str, str], tuple[str, float]] = {
+    (data, "usual combination"): ("smoothing", 0.1) for data in ("mnist", "cifar10")
+}
+_AGAINST = {
+    "over_rival": (RIVALS, "test_accuracy"),
+    "over_rival_nll": (RIVALS, "test_nll"),
+    "over_part": (PARTS, "test_accuracy"),
+}
 _FAST = 0.03
 
 
@@ -234,6 +243,7 @@ def outcomes(store: Store) -> pd.DataFrame:
 
     - `gap`: test minus training NLL;
     - `over_rival`, `over_rival_nll`: test accuracy and NLL minus those of the technique's rival;
+    - `over_part`: test accuracy minus that of the combination's own smoothing, alone;
     - `over_usual_rate`: test accuracy minus that of the same networks at the usual rate;
     - `diverged`: the training loss was not finite at some epoch. It is no rival to anybody.
     """
@@ -243,11 +253,10 @@ def outcomes(store: Store) -> pd.DataFrame:
     table = MANAGEMENT.table(store).merge(last, on="trial", validate="one_to_one")
     table = table.assign(gap=table.test_nll - table.train_nll, diverged=table.trial.map(lost))
     usual = table[(table.rate == MANAGEMENT.settings["rate"]) & ~table.diverged]
-    rival = pd.Series(
-        [RIVALS.get(key, ("", 0.0)) for key in zip(table.data, table.technique, strict=True)], table.index
-    )
-    against = table.assign(technique=rival.str[0], strength=rival.str[1])
-    for name, measure in {"over_rival": "test_accuracy", "over_rival_nll": "test_nll"}.items():
+    for name, (others, measure) in _AGAINST.items():
+        keys = zip(table.data, table.technique, strict=True)
+        technique, strength = zip(*(others.get(key, ("", 0.0)) for key in keys), strict=True)
+        against = table.assign(technique=technique, strength=strength)
         table[name] = (table[measure] - _of_same(against, usual, measure)).where(table.rate.isin(usual.rate))
     return table.assign(over_usual_rate=table.test_accuracy - _of_same(table, usual, "test_accuracy"))
 
@@ -268,7 +277,7 @@ def _of_same(rows: pd.DataFrame, usual: pd.DataFrame, measure: str) -> np.ndarra
 BETTER: dict[str, Better] = {
     "test_accuracy": "higher", "test_nll": "lower", "calibration": "lower", "calibration_cooled": "lower",
     "nll_cooled": "lower", "shifted_accuracy": "higher", "gap": "lower", "validation_nll": "lower",
-    "over_rival": "higher", "over_rival_nll": "lower", "over_usual_rate": "higher",
+    "over_rival": "higher", "over_rival_nll": "lower", "over_part": "higher", "over_usual_rate": "higher",
 }  # fmt: skip
 ENTROPIES = (
     "entropy_labels", "entropy_test", "entropy_shifted", "entropy_scrambled", "entropy_mask", "entropy_hidden",
