@@ -189,7 +189,7 @@ def test_records_by_layer_are_valid_and_decide_the_claims(tmp_path):
     decided = {name: check(table) for name, check in CHECKS.items()}
     assert decided["random"][0] == "holds" and decided["outliers_low"][0] in ("holds", "partly")
     assert decided["vgg_settles"][0] == "fails"
-    assert decided["linear"][0] == "fails"  # a level flow is no line
+    assert decided["linear"][0] == "undecided"  # a level flow shows no line
     assert all(check(table.iloc[:0]) is None for check in CHECKS.values())
     rows = tables.network(table, "vgg16", TRAINED)
     assert tables.agreement(rows).loc["log|c11|", "log norm"] > 0.95
@@ -270,3 +270,12 @@ def test_a_trend_of_outliers_is_shown_or_undecided(points, filters, random, trai
     table = pd.concat([pd.DataFrame(layers | usual | source) for source in sources])
     assert CHECKS["random_outliers_later"](table)[0] == random
     assert CHECKS["trained_outliers_rarer"](table)[0] == trained
+
+
+@pytest.mark.parametrize(("narrower", "status"), [(13, "holds"), (7, "undecided"), (0, "fails")])
+def test_filters_are_more_uniform_where_most_layers_are_narrower(narrower, status):
+    usual = {"architecture": "vgg16", "seed": 0, "measure": "tap 1 1", "reading": "slices", "q1": 0.0}
+    trained = pd.DataFrame({"layer": range(13), "q3": [1.0 if k < narrower else 3.0 for k in range(13)]})
+    random = [pd.DataFrame({"layer": range(13), "q3": 2.0, "scheme": scheme, "data": "none"}) for scheme in SCHEMES]
+    table = pd.concat([trained.assign(scheme="", data=TRAINED), *random]).assign(**usual)
+    assert CHECKS["uniform"](table)[0] == status

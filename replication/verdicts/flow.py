@@ -99,7 +99,7 @@ def linear(table: pd.DataFrame) -> Decision | None:
         return None
     better = [p < 0.05 for p, _, _ in fits.values()]
     not_worse = [line >= law for _, line, law in fits.values()]
-    status: Status = "holds" if all(better) and all(not_worse) else "partly" if all(better) else "fails"
+    status: Status = "undecided" if not all(better) else "holds" if all(not_worse) else "partly"
     note = "; ".join(f"{name}: R² {line:.3f} by layer, {law:.3f} by log fan" for name, (_, line, law) in fits.items())
     return status, note, float(np.mean([line - law for _, line, law in fits.values()]))
 
@@ -169,7 +169,11 @@ def uniform(table: pd.DataFrame) -> Decision | None:
         width[source] = (slices.q3 - slices.q1).to_numpy()
     narrower = {scheme: int((width[TRAINED] < width[scheme]).sum()) for scheme in SCHEMES}
     layers = len(width[TRAINED])
-    status = share(sum(stats.binomtest(n, layers, alternative="greater").pvalue < 0.05 for n in narrower.values()), 3)
+    shown, refuted = (
+        sum(stats.binomtest(n, layers, alternative=side).pvalue < 0.05 for n in narrower.values())
+        for side in ("greater", "less")
+    )
+    status: Status = share(shown, 3) if shown or refuted == 3 else "undecided"
     note = "; ".join(f"{scheme}: narrower in {n} of {layers} layers" for scheme, n in narrower.items())
     return status, note, float(np.mean([np.mean(width[TRAINED] - width[scheme]) for scheme in SCHEMES]))
 
