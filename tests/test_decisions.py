@@ -1,5 +1,6 @@
 """Decisions on effects whose right verdict is known: true ones, none, ones on the margin, holes, ties and bounds."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -271,6 +272,17 @@ def test_a_noisy_none_is_undecided_and_says_how_many_seeds_would_do(made_outcome
     made_outcomes(AUTOENCODER, runs(lambda d, c: 0.0, noise=0.01))
     found = test_of(claimed={"below": 0}, margin=0.001, pool=["latent", "coefficient"]).decide(Store("nowhere"))
     assert found.status == "undecided" and "seeds would do" in found.note
+    for more, words in (
+        ({"margin": 0.001}, "The widest interval is .* and the margin 0.001: about .* seeds would do"),
+        ({"margin": 0.001, "printed": -0.0005}, "The widest interval is .* and the printed effect 0.0005: about"),
+        ({}, "The widest interval is .* wide; the claim names no margin"),
+    ):
+        found = test_of(claimed={"below": 0}, **more).decide(Store("nowhere"))
+        assert found.status == "undecided" and re.search(words, found.note), found.note
+    planned(AUTOENCODER, mnist(coefficients=[0.0, 0.1]))
+    made_outcomes(AUTOENCODER, runs(lambda d, c: -0.0005, noise=1e-3, coefficients=[0.0, 0.1]))
+    found = test_of(claimed={"below": 0}, margin=0.001).decide(Store("nowhere"))
+    assert found.status == "undecided" and "less than the margin, 0.001, and lies across a bound" in found.note, found
 
 
 def test_seeds_outside_the_plan_explore_and_decide_nothing(made_outcomes, planned):

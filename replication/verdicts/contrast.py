@@ -185,7 +185,7 @@ class Contrast(Test):
         found = self.size(ready or [cell for cell in cells if len(cell.values)])
         margin = self.scaled_margin
         size = "" if self.printed is None or not ready else label(found, self.scaled(self.printed), margin)
-        note = " ".join(self._notes(status, cells, ready, found))
+        note = " ".join(self._notes(status, cells, ready))
         covered = scope(self.of, self._within(ours), self.by, self.where)
         return Verdict(
             status, note, self.shown(found.mean), (self.shown(found.low), self.shown(found.high)), covered, size,
@@ -250,10 +250,13 @@ class Contrast(Test):
 
     @property
     def region(self) -> Region:
-        # A margin that the printed effect itself lies within cannot refute it: such a claim fails by a contrary effect.
-        coarse = self.printed is not None and abs(self.scaled(self.printed)) <= self.scaled_margin
-        margin = 0.0 if coarse else self.scaled_margin
+        margin = 0.0 if self.coarse else self.scaled_margin
         return Region(self.scaled(self.claimed.above), self.scaled(self.claimed.below), 0.0, margin)
+
+    @property
+    def coarse(self) -> bool:
+        """A margin that the printed effect itself lies within refutes nothing: the claim fails by a contrary effect."""
+        return self.printed is not None and abs(self.scaled(self.printed)) <= self.scaled_margin
 
     @property
     def scaled_margin(self) -> float:
@@ -277,13 +280,9 @@ class Contrast(Test):
             chosen, level = best, 1 - 0.05 / len(cells)
         else:
             chosen, level = pooled({}, cells), 0.95
-        rounding = float(np.sqrt((chosen.rounding**2).mean()))
-        found = effect(chosen.values.to_numpy(), rounding, level)
-        if chosen.only_below:
-            found = replace(found, low=-np.inf, low90=-np.inf)
-        return replace(found, high=np.inf, high90=np.inf) if chosen.only_above else found
+        return interval(chosen, level)
 
-    def _notes(self, status: str, cells: Sequence[Cell], ready: Sequence[Cell], found: Effect) -> list[str]:
+    def _notes(self, status: str, cells: Sequence[Cell], ready: Sequence[Cell]) -> list[str]:
         arrays = effects(cells)
         supported, refuted = (
             int((p <= ALPHA).sum()) for p in (arrays.supported(self.region), arrays.refuted(self.region))
@@ -302,20 +301,35 @@ class Contrast(Test):
             notes.append(f"Pairs that diverged: {diverged}.")
         if waiting := self._waiting(cells):
             notes.append(waiting)
-        elif status == "undecided" and len(cells) == 1 and self.margin:
-            notes.append(self._wanted(found))
+        elif status == "undecided" and (unsure := self._unsure(cells, arrays)):
+            notes.append(self._wanted(unsure))
         return notes
+
+    def _unsure(self, cells: Sequence[Cell], arrays: Effects) -> list[Effect]:
+        """The intervals of the cells that are shown neither to agree nor to disagree, and are no bounds."""
+        shown = np.minimum(arrays.supported(self.region), arrays.refuted(self.region)) <= ALPHA
+        found = [interval(cell) for cell, known in zip(cells, shown | arrays.silent, strict=True) if not known]
+        return [each for each in found if np.isfinite(each.high - each.low)]
 
     def _waiting(self, cells: Sequence[Cell]) -> str:
         missing = sum(cell.missing for cell in cells)
         return f"Comparisons that are planned and still to be run: {missing} ({self.named_runs})." if missing else ""
 
-    def _wanted(self, found: Effect) -> str:
-        """How wide the interval is, the margin, and how many seeds would do."""
-        half = (found.high - found.low) / 2
-        seeds = seeds_for(found, self.scaled_margin)
+    def _wanted(self, unsure: Sequence[Effect]) -> str:
+        """How wide the widest interval is, the margin, and how many seeds would do."""
+        widest = max(unsure, key=lambda each: each.high - each.low)
+        half = (widest.high - widest.low) / 2
+        width = f"The {'widest ' if len(unsure) > 1 else ''}interval is ± {half:.2g} wide"
+        if not self.margin:
+            return f"{width}; the claim names no margin."
+        name, scale = (
+            ("printed effect", abs(self.scaled(self.printed or 0))) if self.coarse else ("margin", self.scaled_margin)
+        )
+        if half <= scale:
+            return f"{width}, less than the {name}, {scale:.2g}, and lies across a bound of the claim."
+        seeds = seeds_for(widest, scale)
         wanted = f"about {seeds:.0f} seeds would do" if np.isfinite(seeds) else "no number of seeds can be given"
-        return f"The interval is ± {half:.2g} wide and the margin {self.scaled_margin:.2g}: {wanted}."
+        return f"{width} and the {name} {scale:.2g}: {wanted}."
 
     def _explored(self, before: pd.DataFrame, planned: Sequence[Cell]) -> Verdict:
         """No planned run is there yet: what earlier seeds say, which decides nothing."""
@@ -328,6 +342,14 @@ class Contrast(Test):
         note = f"{waiting} The effect is that of seeds seen before the test was written, which decide nothing."
         span = self.shown(found.low), self.shown(found.high)
         return Verdict("undecided", note, self.shown(found.mean), span, covered, explored=True)
+
+
+def interval(cell: Cell, level: float = 0.95) -> Effect:
+    """The mean over a cell's seeds; open to the side on which the cell is a bound."""
+    found = effect(cell.values.to_numpy(), float(np.sqrt((cell.rounding**2).mean())), level)
+    if cell.only_below:
+        found = replace(found, low=-np.inf, low90=-np.inf)
+    return replace(found, high=np.inf, high90=np.inf) if cell.only_above else found
 
 
 # What fields are called in a sentence.
