@@ -11,7 +11,7 @@ from replication.experiments.owed import owed
 from replication.experiments.unet import tables
 from replication.experiments.unet.experiment import UNET
 from replication.statistics import effect
-from replication.sweep.store import Store
+from replication.sweep.store import Array, Store
 from replication.verdicts.decision import Effects, Region, decided
 from replication.verdicts.records import check_names, deciding, scope
 from replication.verdicts.verdict import Test, Verdict
@@ -45,10 +45,10 @@ def of_plan(runs: Sequence[str], free: pd.DataFrame, data: str) -> tuple[pd.Data
 
 
 class UNetFlow(Test):
-    """A U over the layers of trained U-Nets that training made: the parabola bends upwards by more than before it.
+    """A U over the layers of trained U-Nets, which training made: the parabola bends upwards, and more than before.
 
-    By log|c11| and by the exact measure, each with a t-test over the seeds that the runs of `plan.yml` give: two cells,
-    and both must be shown.
+    That there is one is asked of log|c11|, the paper's measure, and is half of it: an untrained network has it as well.
+    That training made it is asked of log|c11| and of the exact measure. T-tests over the seeds that the runs give.
     """
 
     kind: Literal["unet_flow"]
@@ -65,23 +65,25 @@ class UNetFlow(Test):
         if waiting:
             return still_to_be_run(waiting, self.runs)
         free = free[~free.diverged.astype(bool)]
-        bends = np.array([self.bend(store, free, measure) for measure in ("tap 1 1", "exact")])
-        found, plain = effect(bends[0]), np.zeros(len(bends), bool)
+        taps, exact = (self.bends(store, free, measure) for measure in ("tap 1 1", "exact"))
+        bends = np.stack([taps[1], taps[1] - taps[0], exact[1] - exact[0]])
+        found, plain = effect(bends[1]), np.zeros(len(bends), bool)
         cells, more = Effects(bends, np.zeros_like(bends), plain, plain, plain), Region(above=0.0)
-        status = str(decided(cells.supported(more), cells.refuted(more), "all"))
-        note = "; ".join(
-            f"{tables.LABELS[measure]}: {values.mean():+.2f} more than before training, p = {p:.1g}"
-            for measure, values, p in zip(("tap 1 1", "exact"), bends, cells.supported(more), strict=True)
-        )
+        shown, refuted = cells.supported(more), cells.refuted(more)
+        there, made = str(decided(shown[:1], refuted[:1], "all")), str(decided(shown[1:], refuted[1:], "all"))
+        status = "partly" if there == "holds" and made == "fails" else made if there == "holds" else there
+        said = [f"{values.mean():+.2f} (p = {p:.1g})" for values, p in zip(bends, shown, strict=True)]
+        note = f"mean log|c₁₁| bends by {said[0]}; training made {said[1]} of it, and {said[2]} by circular log-det"
         covered = scope(UNET, free, ("layers",), self.where)
         return Verdict(status, note, found.mean, (found.low, found.high), covered)  # type: ignore[arg-type]
 
-    def bend(self, store: Store, free: pd.DataFrame, measure: str) -> list[float]:
-        """By seed, how much more the parabola bends after training."""
-        label = tables.LABELS[measure]
-        flows = [[tables.flow_table(store, free[free.trial == trial], when)[label] for when in ("before", "after")]
-                 for trial in free.trial]  # fmt: skip
-        return [tables.curvature(after)[0] - tables.curvature(before)[0] for before, after in flows]
+    def bends(self, store: Store, free: pd.DataFrame, measure: str) -> Array:
+        """How much the parabola bends before and after training, `(2, seeds)`."""
+        label, alone = tables.LABELS[measure], [free[free.trial == trial] for trial in free.trial]
+        return np.array([
+            [tables.curvature(tables.flow_table(store, one, when)[label])[0] for one in alone]
+            for when in ("before", "after")
+        ])  # fmt: skip
 
 
 class SameFlow(Test):
