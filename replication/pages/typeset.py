@@ -14,7 +14,6 @@ _FORMULAS = {
     "log|det W'| = log|det W|": r"\log|\det W'| = \log|\det W|",
     "-log(|det W|)": r"-\log(|\det W|)",
     "log|det W|": r"\log|\det W|",
-    "1/(|det W| + 0.001)": r"1/(|\det W| + 0.001)",
     "|det W|": r"|\det W|",
     "Z_F = C_M X_F": r"Z_F = C_M X_F",
     "C'_M X_F": r"C'_M X_F",
@@ -29,7 +28,6 @@ _FORMULAS = {
     "H(VX) - H(X)": r"H(VX) - H(X)",
     "Σ log|c11|": r"\sum\log|c_{11}|",
     "log|c11|": r"\log|c_{11}|",
-    "c22 = 1": r"c_{22} = 1",
     "(-log x)/(1/(x+0.5))": r"(-\log x)/(1/(x+0.5))",
     "1/(x + 0.5)": r"1/(x + 0.5)",
     "1/(x+ε)": r"1/(x+\varepsilon)",
@@ -42,7 +40,6 @@ _FORMULAS = {
     "λ1": r"\lambda_1",
     "λ2": r"\lambda_2",
     "W'": "W'",
-    "-inf": r"-\infty",
 }
 _KNOWN = re.compile("|".join(re.escape(plain) for plain in sorted(_FORMULAS, key=len, reverse=True)))
 _MINUS = re.compile(r"(?<![\w)-])-(?=\d|∞)")

@@ -73,7 +73,7 @@ class UNetFlow(Test):
         there, made = str(decided(shown[:1], refuted[:1], "all")), str(decided(shown[1:], refuted[1:], "all"))
         status = "partly" if there == "holds" and made == "fails" else made if there == "holds" else there
         said = [f"{values.mean():+.2f} (p = {p:.1g})" for values, p in zip(bends, shown, strict=True)]
-        note = f"mean log|c₁₁| bends by {said[0]}; training made {said[1]} of it, and {said[2]} by circular log-det"
+        note = f"mean log|c11| bends by {said[0]}; training made {said[1]} of it, and {said[2]} by the exact measure"
         covered = scope(UNET, free, ("layers",), self.where)
         return Verdict(status, note, found.mean, (found.low, found.high), covered)  # type: ignore[arg-type]
 
