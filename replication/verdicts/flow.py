@@ -89,7 +89,8 @@ def low_outliers(table: pd.DataFrame) -> Decision | None:
     if shares.empty:
         return None
     low = (shares.low / (shares.low + shares.high)).min()
-    return ("holds" if low == 1 else "partly" if low >= 0.9 else "fails"), f"at least {low:.2%} of them lie on the low side", low
+    note = f"at least {low:.2%} of them lie on the low side"
+    return ("holds" if low == 1 else "partly" if low >= 0.9 else "fails"), note, low
 
 
 def linear(table: pd.DataFrame) -> Decision | None:
@@ -111,7 +112,8 @@ def trained_outliers_low(table: pd.DataFrame) -> Decision | None:
         return None
     low, high = outlier_share(rows, "slices")
     kept = low / (low + high)
-    return ("holds" if high == 0 else "partly" if kept >= 0.9 else "fails"), f"{kept:.1%} of them lie on the low side", kept
+    note = f"{kept:.1%} of them lie on the low side"
+    return ("holds" if high == 0 else "partly" if kept >= 0.9 else "fails"), note, kept
 
 
 def outlier_trend(rows: pd.DataFrame, shares: bool = True) -> tuple[float, float]:
