@@ -113,8 +113,7 @@ class Contrast(Test):
 
     @property
     def named_runs(self) -> str:
-        *first, last = self.runs
-        return f"runs {', '.join(first)} and {last} of plan.yml" if first else f"run {last} of plan.yml"
+        return in_plan(self.runs)
 
     @property
     def planned(self) -> list[Run]:
@@ -342,6 +341,12 @@ class Contrast(Test):
         note = f"{waiting} The effect is that of seeds seen before the test was written, which decide nothing."
         span = self.shown(found.low), self.shown(found.high)
         return Verdict("undecided", note, self.shown(found.mean), span, covered, explored=True)
+
+
+def in_plan(runs: Sequence[str]) -> str:
+    """Some runs as a sentence names them."""
+    *first, last = runs
+    return f"runs {', '.join(first)} and {last} of plan.yml" if first else f"run {last} of plan.yml"
 
 
 def interval(cell: Cell, level: float = 0.95) -> Effect:

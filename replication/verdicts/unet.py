@@ -12,6 +12,7 @@ from replication.experiments.unet import tables
 from replication.experiments.unet.experiment import UNET
 from replication.statistics import effect
 from replication.sweep.store import Array, Store
+from replication.verdicts.contrast import in_plan
 from replication.verdicts.decision import Effects, Region, decided
 from replication.verdicts.records import check_names, deciding, scope
 from replication.verdicts.verdict import Test, Verdict
@@ -27,13 +28,12 @@ def unguided(store: Store, data: str, where: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def still_to_be_run(waiting: int, runs: Sequence[str]) -> Verdict:
-    named = f"run {runs[0]}" if len(runs) == 1 else f"runs {' and '.join(runs)}"
-    return Verdict("undecided", f"Networks that are planned and still to be run: {waiting} ({named} of plan.yml).")
+    return Verdict("undecided", f"Networks that are planned and still to be run: {waiting} ({in_plan(runs)}).")
 
 
-def first_taps(store: Store, networks: pd.DataFrame, when: str) -> pd.Series:
-    """Mean log|c11| by layer, `before` or `after` training."""
-    return tables.flow_table(store, networks, when)[tables.LABELS["tap 1 1"]]
+def by_layer(store: Store, network: pd.DataFrame, when: str, measure: str = "tap 1 1") -> pd.Series:
+    """A measure's mean by layer of one network, `before` or `after` training; log|c11| unless named."""
+    return tables.flow_table(store, network, when)[tables.LABELS[measure]]
 
 
 def of_plan(runs: Sequence[str], free: pd.DataFrame, data: str) -> tuple[pd.DataFrame, int]:
@@ -79,10 +79,9 @@ class UNetFlow(Test):
 
     def bends(self, store: Store, free: pd.DataFrame, measure: str) -> Array:
         """How much the parabola bends before and after training, `(2, seeds)`."""
-        label, alone = tables.LABELS[measure], [free[free.trial == trial] for trial in free.trial]
+        alone = [free[free.trial == trial] for trial in free.trial]
         return np.array([
-            [tables.curvature(tables.flow_table(store, one, when)[label])[0] for one in alone]
-            for when in ("before", "after")
+            [tables.curvature(by_layer(store, one, when, measure))[0] for one in alone] for when in ("before", "after")
         ])  # fmt: skip
 
 
@@ -110,7 +109,7 @@ class SameFlow(Test):
             return still_to_be_run(waiting, self.runs)
         marking = {data: table[table.test_iou > 0] for data, (table, _) in made.items()}
         flows = {
-            (data, when): [first_taps(store, table[table.trial == trial], when) for trial in table.trial]
+            (data, when): [by_layer(store, table[table.trial == trial], when) for trial in table.trial]
             for data, table in marking.items()
             for when in ("before", "after")
         }
