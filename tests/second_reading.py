@@ -916,9 +916,12 @@ def grid(reading: Reading, rows: pd.DataFrame, asked: dict) -> tuple[float, floa
             mean, low, high = interval(ratio, 0.99)
             _, low90, high90 = interval(ratio, 0.9)
             says = set()
-            if low > 0 and not late[1]:
+            # Of rounded values the sign test must say so, too, and a tie speaks for neither side.
+            signs = {side: stats.binom.sf((side * ratio.effect > 0).sum() - 1, len(ratio), 0.5) for side in (1, -1)}
+            rounded = ratio.rounding.any()
+            if low > 0 and not late[1] and not (rounded and signs[1] > 0.05):
                 says.add("+")
-            if high < 0 and not late[0]:
+            if high < 0 and not late[0] and not (rounded and signs[-1] > 0.05):
                 says.add("-")
             if not any(late) and -math.log1p(float(margin)) < low90 and high90 < math.log1p(float(margin)):
                 says.add(".")

@@ -56,7 +56,7 @@ def test_the_bend_of_the_flow_through_trained_u_nets_is_read_twice(place, measur
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_what_goes_with_what_is_read_twice(monkeypatch, lost):
-    """Run 9 is owed: made-up networks, among them unguided ones of another architecture, and one that diverged."""
+    """Made-up networks, among them unguided ones of another architecture, and one that diverged."""
     (claim,) = [claim for claim in ledger.load_claims(ledger.ROOT / "claims.yml") if claim.id == "report-tied"]
     rng = np.random.default_rng(1)
     arms = [

@@ -397,8 +397,17 @@ def test_large_artefacts_are_refused(tmp_path):
     store, trials = small_store(tmp_path)
     curves = store.curves("autoencoder")
     store.files("autoencoder")[0].unlink()
-    with pytest.raises(InvalidRecord, match="more than 1,000,000"):
-        store.write(trials, StackResult(curves, {"a": np.zeros(200_000)}), [Scope("quick")] * 3, PROVENANCE)
+    with pytest.raises(InvalidRecord, match="more than 3,000,000"):
+        store.write(trials, StackResult(curves, {"a": np.zeros(400_000)}), [Scope("quick")] * 3, PROVENANCE)
+
+
+def test_a_trial_keeps_as_much_in_a_stack_as_alone(tmp_path):
+    store, trials = small_store(tmp_path)
+    curves = store.curves("autoencoder")
+    store.files("autoencoder")[0].unlink()
+    each = {trial.id: np.zeros(120_000) for trial in trials}
+    path = store.write(trials, StackResult(curves, each), [Scope("quick")] * 3, PROVENANCE)
+    assert set(store.artefacts(path.name, "autoencoder")) == set(each)
 
 
 def brute_force_stop(values, patience, margin):

@@ -24,6 +24,7 @@ from replication.sweep.schema import InvalidRecord
 from replication.sweep.trial import IDENTITY, Scope, Trial
 
 __all__ = ["Array", "InvalidRecord", "StackResult", "Store"]
+# Bytes of the arrays that a record may keep for each of its trials.
 ARTEFACT_LIMIT = 1_000_000
 _METADATA = b"entropy_lib"
 _COLUMNS = ["trial", *IDENTITY[:-1], "scope", "deviation", *schema.PROVENANCE, "file"]
@@ -94,9 +95,10 @@ class Store:
             raise InvalidRecord(f"{path.name} exists already: records are never overwritten")
         arrays = path.with_suffix(".npz")
         if result.artefacts:
-            size = sum(array.nbytes for array in result.artefacts.values())
-            if size > ARTEFACT_LIMIT:
-                raise InvalidRecord(f"artefacts of {path.name} hold {size:,} bytes, more than {ARTEFACT_LIMIT:,}")
+            # A trial may keep as much in a large stack as in one of its own: what is trained together depends on the device.
+            size, limit = sum(array.nbytes for array in result.artefacts.values()), ARTEFACT_LIMIT * len(stack)
+            if size > limit:
+                raise InvalidRecord(f"artefacts of {path.name} hold {size:,} bytes, more than {limit:,}")
             write_atomically(arrays, lambda temporary: _save_arrays(temporary, result.artefacts))
         described = {"schema": schema.VERSION, "trials": trials, "provenance": dict(provenance)}
         # The Parquet file comes last: while it is absent, the stack counts as not run.
