@@ -27,6 +27,7 @@ from replication.experiments.autoencoder import training
 from replication.experiments.autoencoder.experiment import AUTOENCODER
 from replication.experiments.autoencoder.training import Init
 from replication.experiments.experiment import Plan
+from replication.experiments.pace import pace, ratios
 from replication.experiments.registry import EXPERIMENTS, faults, store_for
 from replication.files import write_atomically
 from replication.sweep import schema
@@ -222,6 +223,21 @@ def test_store_gives_back_what_was_written(tmp_path):
     assert store.validate() == []
     none = AUTOENCODER.summarised(Store(tmp_path / "none"))
     assert none.empty and {"trial", "latent", "coefficient", "test_mse", "source", "file"} <= set(none)
+
+
+def test_the_time_of_a_stack_is_shared_out_among_its_networks(tmp_path):
+    store = Store(tmp_path)
+    for device, seconds, seeds in (("CPU, x86_64", 12.0, [(0,), (1,)]), ("A GPU", 1.5, [(2, 3)])):
+        for stack in (digits_trials(horizon=2, seeds=each) for each in seeds):
+            curves = pd.DataFrame({"trial": [t.id for t in stack for _ in range(3)], "epoch": [0, 1, 2] * len(stack)})
+            made = PROVENANCE | {"device": device, "wall_seconds": seconds}
+            store.write(stack, StackResult(curves), [Scope("quick")] * len(stack), made)
+    found = pace(AUTOENCODER, store, ["latent"]).set_index("device")
+    assert found.networks.to_dict() == {"CPU, x86_64": 6, "A GPU": 6}
+    assert found.together.to_dict() == {"CPU, x86_64": 3, "A GPU": 6}
+    assert found.seconds.to_dict() == {"CPU, x86_64": 12 / 3 / 2, "A GPU": 1.5 / 6 / 2}
+    assert ratios(found.reset_index(), ["latent"]).tolist() == [16.0]
+    assert pace(AUTOENCODER, store, ["seed"]).empty
 
 
 def _rewrite(path, change, sealed=True):

@@ -95,7 +95,7 @@ class Store:
             raise InvalidRecord(f"{path.name} exists already: records are never overwritten")
         arrays = path.with_suffix(".npz")
         if result.artefacts:
-            # A trial may keep as much in a large stack as in one of its own: what is trained together depends on the device.
+            # A trial may keep as much in a stack as alone: what is trained together depends on the device.
             size, limit = sum(array.nbytes for array in result.artefacts.values()), ARTEFACT_LIMIT * len(stack)
             if size > limit:
                 raise InvalidRecord(f"artefacts of {path.name} hold {size:,} bytes, more than {limit:,}")

@@ -71,6 +71,38 @@ def gains_figure(store: Store, table: pd.DataFrame) -> Figure:
     return figure
 
 
+# What the printed loss may have been: over how much of a kernel it adds up, and how large ε is.
+READINGS: dict[str, dict[str, float | str]] = {
+    "sum, ε = 0.001": {"form": "reciprocal", "eps": 1e-3},
+    "mean over the filters, ε = 0.001": {"form": "reciprocal-mean", "eps": 1e-3},
+    "sum, ε = 0.5": {"form": "reciprocal", "eps": 0.5},
+}
+
+
+def readings(outcomes: pd.DataFrame, architecture: str) -> dict[str, pd.DataFrame]:
+    """The runs of one architecture under each reading of the loss that has records, each with its unguided networks."""
+    found = {name: default(outcomes, architecture, **reading) for name, reading in READINGS.items()}
+    return {name: runs for name, runs in found.items() if len(runs)}
+
+
+def readings_figure(found: dict[str, pd.DataFrame]) -> Figure:
+    """Gains in test accuracy by λ (left), and accuracy against the mean log|c11| that training reached (right)."""
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.8))
+    for number, ((name, runs), marker) in enumerate(zip(found.items(), "os^", strict=False)):
+        cells = gains(runs)
+        at, spread = cells.coefficient * 1.15**number, np.array([cells.gain - cells.low, cells.high - cells.gain])
+        panels[0].errorbar(at, 100 * cells.gain, 100 * spread, fmt=marker, color=f"C{number}", capsize=3)
+        guided = runs[runs.coefficient != 0]
+        panels[1].scatter(guided.first_tap, guided.test_accuracy, 16, f"C{number}", marker, label=name)
+    free = pd.concat(list(found.values())).query("coefficient == 0").drop_duplicates("trial")
+    panels[1].scatter(free.first_tap, free.test_accuracy, marker="x", color="black", label="without guidance")
+    panels[0].axhline(0, color="black", linewidth=0.6)
+    panels[0].set(xscale="log", xlabel="λ", ylabel="gain in test accuracy (points)")
+    panels[1].set(xlabel="mean log|c₁₁|, first layer (nats)", ylabel="test accuracy")
+    figure.legend(loc="outside lower center", ncol=2)
+    return figure
+
+
 def table_1(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Table 1 beside ours, a row per architecture: first layer, default protocol, real data."""
     rows = []
@@ -162,14 +194,3 @@ def _row(ours: pd.DataFrame) -> dict[str, float | str]:
         "λ": f"{tested.coefficient[best]:g}", "gain, test": tested.gain[best], "gain from": tested.low[best],
         "gain to": tested.high[best], "gain, the paper's way": validated.gain[best],
     }  # fmt: skip
-
-
-def pace(store: Store) -> pd.DataFrame:
-    """Median seconds of a network's epoch on CIFAR-10, by architecture and device; in a GPU's stack its share of it."""
-    trials = CNN.default(CNN.table(store), data="cifar10", layers="first")
-    curves = store.curves(CNN.name)
-    epochs = curves[curves.epoch > 0].merge(trials[["trial", "architecture", "device"]], on="trial")
-    epochs = epochs.dropna(subset="seconds")  # the first records had none
-    return epochs.groupby(["architecture", "device"]).agg(
-        networks=("trial", "nunique"), seconds=("seconds", "median")
-    ).reset_index()  # fmt: skip
