@@ -79,15 +79,19 @@ def by_latent(outcomes: pd.DataFrame) -> Figure:
 
 def grids(outcomes: pd.DataFrame, latent: int, measure: str, reference: tuple[str, str]) -> Figure:
     """A t-test grid three times: the paper's, ours at its α, ours with Holm's correction."""
-    at = outcomes[outcomes.latent == latent]
-    samples = {c: group[measure].to_numpy() for c, group in at.groupby("coefficient")}
     caption_latent, theirs = paper.sign_grid(*reference)
     figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.9))
     plots.sign_grid(panels[0], theirs, f"paper, Fig. {paper.FIGURES[reference]} (d = {caption_latent})")
     for axes, name, corrected in ((panels[1], f"ours, d = {latent}", False), (panels[2], "Holm-corrected", True)):
-        ours = sign_table(samples, corrected=corrected)
+        ours = signs(outcomes, latent, measure, corrected)
         plots.sign_grid(axes, ours, f"{name}: {agreement(ours, theirs):.0%} agree", theirs)
     return figure
+
+
+def signs(outcomes: pd.DataFrame, latent: int, measure: str, corrected: bool = False) -> pd.DataFrame:
+    """Our t-test grid at a dimension, signs of rows over columns."""
+    at = outcomes[outcomes.latent == latent]
+    return sign_table({c: group[measure].to_numpy() for c, group in at.groupby("coefficient")}, corrected=corrected)
 
 
 def curves(store: Store, outcomes: pd.DataFrame, latent: int) -> Figure:
