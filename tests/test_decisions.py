@@ -455,6 +455,21 @@ def test_two_groups_are_told_from_a_continuum_and_from_groups_elsewhere(made_out
     assert test.decide(Store("nowhere")).status == verdict
 
 
+@pytest.mark.parametrize(("quantifier", "over"), [("all", "fails"), (0.6, "undecided")])
+def test_groups_at_one_dimension_say_little_of_the_others(made_outcomes, planned, quantifier, over):
+    """Without groups at one of five dimensions not all have them; three still might."""
+    planned(AUTOENCODER, mnist())
+    table = runs(lambda d, c: 0.0, noise=0.0)
+    noise = np.random.default_rng(3).normal(0, 0.03, len(table))
+    table["best_test_mse"] = 0.003 * np.exp(table.coefficient.map(curve("even steps")) + noise)
+    made_outcomes(AUTOENCODER, table)
+    where = {"latent": [100, 140, 180, 220, 260]}
+    test = test_of(kind="step", step=[0.001, 0.01], claimed={"above": 0.5}, where=where, quantifier=quantifier)
+    found = test.decide(Store("nowhere"))
+    assert (found.status, found.over_paper) == ("fails", over)
+    assert "1 of 5 latent dimensions" in found.scope
+
+
 def test_a_grid_of_t_tests_agrees_where_ours_says_the_same(made_outcomes, planned):
     theirs = paper.sign_grid("mnist", "mse")[1]
     rank = {c: (theirs.loc[c] == "+").sum() for c in LAMBDAS}  # MSE grows with the columns that a row is above
@@ -580,7 +595,9 @@ def test_printed_effects_of_the_ledger_are_those_of_the_tables():
     printed = {claim.id: getattr(claim.test, "printed", None) for claim in load_claims(ROOT / "claims.yml")}
     one, three = paper.table_1(), paper.table_3().set_index("coefficient")
     gains, iou = three.accuracy.drop(0.0) - three.accuracy[0.0], three.iou.drop(0.0) - three.iou[0.0]
+    vgg = paper.table_2().query("model == 'VGG'").groupby(["strategy", "layers"]).accuracy.max().unstack()
     expected = {
+        "imagenette-first-layer-seeds": (vgg["[1]"] - vgg["[1,2]"]).mean(),
         "cnn-all-increase": one.gain_validation.mean(), "better-generalisation": one.gain_validation.mean(),
         "unet-accuracy-seeds": gains[[1e-3, 1.0, 10.0]].mean(), "unet-masks": iou[1e-3],
         "unet-iou-seeds": iou[[1e-3, 1.0, 10.0]].mean(),

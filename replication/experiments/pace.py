@@ -9,14 +9,16 @@ from replication.experiments.experiment import Experiment
 from replication.sweep.store import Store
 
 
-def pace(experiment: Experiment[Any], store: Store, by: Sequence[str]) -> pd.DataFrame:
+def pace(experiment: Experiment[Any], store: Store, by: Sequence[str], **where: Any) -> pd.DataFrame:
     """Seconds of a network's epoch for each setting that was trained on several devices, with all that is measured.
 
-    A record's time is shared out among the networks that were trained `together` in it; medians over networks.
+    A record's time is shared out among the networks that were trained `together` in it; medians over networks, of
+    the default protocol and as `where` says.
     """
     trials = experiment.table(store)
     together = trials.groupby("file").trial.transform("size")
     trials = trials.assign(together=together, seconds=trials.wall_seconds / (together * trials.horizon))
+    trials = experiment.default(trials, **where)
     found = trials.groupby([*by, "device"]).agg(
         networks=("trial", "size"), together=("together", "median"), seconds=("seconds", "median")
     ).reset_index()  # fmt: skip

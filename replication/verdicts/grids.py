@@ -55,7 +55,7 @@ class Signs(Contrast):
         cells = self.cells(asked, ours)
         if all(cell.open for cell in cells):
             return Verdict("undecided", f"Still to be run: {self.named_runs}.")
-        table = self.compared(cells)
+        table, signs = self.compared(cells), self.compared(cells, blanks=False)
         agree, unknown, cells_ = table.sum()
         low, high = agree / cells_, (agree + unknown) / cells_
         known = table[table.unknown < table.cells]
@@ -64,18 +64,21 @@ class Signs(Contrast):
             for row in known.itertuples()
         )
         note = f"Entries of the table that agree with the paper's, whose caption says d = {caption}: {shown}."
+        if not self.signs_alone and len(known):
+            kinds = {"signs": signs.sum(), "blanks": (table - signs).sum()}
+            note += f" {' and '.join(f'{of.agree} of the {of.cells} {kind}' for kind, of in kinds.items())} agree."
         if waiting := [str(latent) for latent in table.index.difference(known.index)]:
             note += f" Still to be run: d = {', '.join(waiting)} ({self.named_runs})."
         covered = scope(self.of, ours, self.by, self.where)
         return Verdict(self.judged(table), note, low, (low, high), covered)
 
-    def compared(self, cells: list[Cell]) -> pd.DataFrame:
-        """How many cells of the grid agree and how many are unknown, by latent dimension."""
+    def compared(self, cells: list[Cell], blanks: bool = True) -> pd.DataFrame:
+        """How many cells of the grid agree and how many are unknown, by latent dimension; blanks of the paper's or not."""
         _, theirs = paper.sign_grid(self.data, self.paper_measure)
         compared = [
             (cell.key["latent"], self.agrees(cell, sign))
             for cell in cells
-            if (sign := theirs.loc[cell.key["row"], cell.key["column"]]) != "." or not self.signs_alone
+            if (sign := theirs.loc[cell.key["row"], cell.key["column"]]) != "." or (blanks and not self.signs_alone)
         ]
         answers = pd.DataFrame(compared, columns=["latent", "agrees"]).groupby("latent").agrees
         return pd.DataFrame(

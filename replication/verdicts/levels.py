@@ -105,6 +105,11 @@ class Step(Contrast):
     def paper_cells(self) -> int:
         return len(paper_values(self.of, "latent", self.where))
 
+    def over_paper(self, cells: Sequence[Cell]) -> Any:
+        """A cell is a dimension, with all its λ."""
+        missing = self.paper_cells - len(cells)
+        return self.status(effects(cells, missing), cells, missing)
+
 
 class Spread(Contrast):
     """The half-width of the 95% interval that the paper's ten replications would give, relative to the mean.
