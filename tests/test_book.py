@@ -113,7 +113,8 @@ def test_a_page_rests_on_the_modules_that_it_imports_and_on_no_comment(executed,
         tmp = Path(folder)
         assert with_edit("replication.experiments.cnn.tables", "# a remark\n") == set()
         assert with_edit("replication.cli", "spare = 1\n") == set()
-        assert with_edit("replication.experiments.cnn.tables", "spare = 1\n") == {"classifiers", "performance"}
+        assert with_edit("replication.experiments.cnn.tables", "spare = 1\n") == {"classifiers"}
+        assert with_edit("replication.experiments.pace", "spare = 1\n") == {"performance"}
     monkeypatch.undo()
 
 

@@ -238,6 +238,11 @@ def test_the_time_of_a_stack_is_shared_out_among_its_networks(tmp_path):
     assert found.seconds.to_dict() == {"CPU, x86_64": 12 / 3 / 2, "A GPU": 1.5 / 6 / 2}
     assert ratios(found.reset_index(), ["latent"]).tolist() == [16.0]
     assert pace(AUTOENCODER, store, ["seed"]).empty
+    # Taken up again after two thirds of its steps: its time is that of the last one.
+    (stack,) = [digits_trials(horizon=2, coefficients=(0.0,), seeds=(4,))]
+    curves = pd.DataFrame({"trial": stack[0].id, "epoch": [0, 1, 2], "seconds": [np.nan, 2.0, 2.0]})
+    store.write(stack, StackResult(curves), [Scope("quick")], PROVENANCE | {"wall_seconds": 2.5})
+    assert pace(AUTOENCODER, store, ["latent"]).networks.sum() == 12
 
 
 def _rewrite(path, change, sealed=True):

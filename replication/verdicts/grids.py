@@ -65,7 +65,8 @@ class Signs(Contrast):
         )
         note = f"Entries of the table that agree with the paper's, whose caption says d = {caption}: {shown}."
         if not self.signs_alone and len(known):
-            kinds = {"signs": signs.sum(), "blanks": (table - signs).sum()}
+            both, signs = known.sum(), signs.loc[known.index].sum()
+            kinds = {"signs": signs, "blanks": both - signs}
             note += f" {' and '.join(f'{of.agree} of the {of.cells} {kind}' for kind, of in kinds.items())} agree."
         if waiting := [str(latent) for latent in table.index.difference(known.index)]:
             note += f" Still to be run: d = {', '.join(waiting)} ({self.named_runs})."
@@ -73,7 +74,7 @@ class Signs(Contrast):
         return Verdict(self.judged(table), note, low, (low, high), covered)
 
     def compared(self, cells: list[Cell], blanks: bool = True) -> pd.DataFrame:
-        """How many cells of the grid agree and how many are unknown, by latent dimension; blanks of the paper's or not."""
+        """How many cells of the grid agree and how many are unknown, by latent dimension, with the paper's blanks or not."""
         _, theirs = paper.sign_grid(self.data, self.paper_measure)
         compared = [
             (cell.key["latent"], self.agrees(cell, sign))

@@ -157,6 +157,11 @@ def train_stack(stack: list[Trial[UNetConfig]], device: str, tick: Callable[[], 
     return StackResult(pd.concat(curves, ignore_index=True), artefacts)
 
 
+# Values in the first block's maps that a GPU scores at once: launching it for small batches takes longer than scoring.
+# A CPU scores as fast in small ones, which take less memory.
+_SCORED_ON_GPU = 15_000_000
+
+
 def training_of(trial: Trial[UNetConfig], device: str) -> Training:
     config = trial.config
     splits = _splits(trial.data, trial.fingerprint, config.image, device)
@@ -171,8 +176,9 @@ def training_of(trial: Trial[UNetConfig], device: str) -> Training:
         SEGMENTATION,
         prepare=lambda images: images if images.is_floating_point() else images / 255,
         bfloat16=config.precision == "bfloat16",
-        # A CPU scores as fast in small batches, which take less memory; a GPU is launched less often in large ones.
-        scored_at_once=config.batch if device == "cpu" else 100,
+        scored_at_once=config.batch
+        if device == "cpu"
+        else max(config.batch, _SCORED_ON_GPU // (config.channels * config.image**2)),
         checkpoint=checkpoint(trial),
     )
 
