@@ -74,7 +74,7 @@ class Signs(Contrast):
         return Verdict(self.judged(table), note, low, (low, high), covered)
 
     def compared(self, cells: list[Cell], blanks: bool = True) -> pd.DataFrame:
-        """How many cells of the grid agree and how many are unknown, by latent dimension, with the paper's blanks or not."""
+        """How many cells of the grid agree and how many are unknown, by dimension, with the paper's blanks or not."""
         _, theirs = paper.sign_grid(self.data, self.paper_measure)
         compared = [
             (cell.key["latent"], self.agrees(cell, sign))
