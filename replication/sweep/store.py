@@ -24,7 +24,7 @@ from replication.sweep.schema import InvalidRecord
 from replication.sweep.trial import IDENTITY, Scope, Trial
 
 __all__ = ["Array", "InvalidRecord", "StackResult", "Store"]
-# Bytes of the arrays that a record may keep for each of its trials.
+# Bytes of the file of arrays beside a record, for each of its trials.
 ARTEFACT_LIMIT = 1_000_000
 _METADATA = b"entropy_lib"
 _COLUMNS = ["trial", *IDENTITY[:-1], "scope", "deviation", *schema.PROVENANCE, "file"]
@@ -95,10 +95,6 @@ class Store:
             raise InvalidRecord(f"{path.name} exists already: records are never overwritten")
         arrays = path.with_suffix(".npz")
         if result.artefacts:
-            # A trial may keep as much in a stack as alone: what is trained together depends on the device.
-            size, limit = sum(array.nbytes for array in result.artefacts.values()), ARTEFACT_LIMIT * len(stack)
-            if size > limit:
-                raise InvalidRecord(f"artefacts of {path.name} hold {size:,} bytes, more than {limit:,}")
             write_atomically(arrays, lambda temporary: _save_arrays(temporary, result.artefacts))
         described = {"schema": schema.VERSION, "trials": trials, "provenance": dict(provenance)}
         # The Parquet file comes last: while it is absent, the stack counts as not run.
@@ -158,6 +154,11 @@ class Store:
             except InvalidRecord as fault:
                 faults.append(str(fault))
                 continue
+            # Said here and not when it is written: what was trained for hours is kept first. A trial may keep as much
+            # in a stack as alone, for what is trained together depends on the device.
+            arrays, limit = path.with_suffix(".npz"), ARTEFACT_LIMIT * len(record.described["trials"])
+            if arrays.exists() and (size := arrays.stat().st_size) > limit:
+                faults.append(f"{arrays.name}: {size:,} bytes of arrays, more than {limit:,}, a megabyte a trial")
             for trial in (each["trial"] for each in record.described["trials"]):
                 if trial in owners:
                     faults.append(f"{path.name}: trial {trial} is also in {owners[trial]}")
