@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from replication.experiments.owed import Run, owed, runs
+from replication.experiments.owed import Run, owed, progress, runs
 from replication.experiments.registry import store_for
 from replication.sweep.store import Store
 from replication.verdicts.claim import load_claims
@@ -30,6 +30,15 @@ def test_every_run_names_its_cells_seeds_and_claims(run):
         test = CLAIMS[read.claim].test
         others = [test.read(changed) for changed in getattr(test, "beside", {}).values()]
         assert any(run.run in each.runs for each in (test, *others)), read.claim
+
+
+def test_what_is_there_of_a_run_is_counted():
+    """Against the records themselves: a network counts once, whatever its horizon and whatever else is said of it."""
+    store = store_for("paper")
+    for row in progress(store, Store(ROOT / "nowhere")).to_dict("records"):
+        run = RUNS[row["run"]]
+        networks = run.rows(run.of.table(store)).drop_duplicates(["data", "seed", *set(run.of.fields) - {"horizon"}])
+        assert row["in results"] == len(networks) <= row["networks"] and row["pending"] == 0, run.run
 
 
 @pytest.mark.parametrize("test", DECIDED.values(), ids=list(DECIDED))

@@ -136,7 +136,8 @@ def _networks(run: Run, plan: Plan) -> Iterator[Key]:
     names, values = zip(*plan.fields, strict=True)
     for seed, chosen in product(plan.seeds, product(*values)):
         stored = run.of.configured(**dict(zip(names, chosen, strict=True))).stored()
-        yield plan.data, seed, *(value for name, value in stored.items() if name != "horizon")
+        # Of what records say of a network the fields alone: some say more, such as the names of guided layers.
+        yield plan.data, seed, *(stored[name] for name in run.of.fields if name != "horizon")
 
 
 def _named(run: Run, table: pd.DataFrame) -> Iterator[Key]:
