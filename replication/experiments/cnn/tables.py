@@ -71,7 +71,7 @@ def gains_figure(store: Store, table: pd.DataFrame) -> Figure:
     return figure
 
 
-# What the printed loss may have been: over how much of a kernel it adds up, and how large ε is.
+# What the loss may have been: over how much of a kernel it adds up, and how large ε is. The first is as printed.
 READINGS: dict[str, dict[str, float | str]] = {
     "sum, ε = 0.001": {"form": "reciprocal", "eps": 1e-3},
     "mean over the filters, ε = 0.001": {"form": "reciprocal-mean", "eps": 1e-3},
