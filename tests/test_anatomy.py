@@ -108,12 +108,27 @@ def test_figures_show_every_network(tmp_path):
     table = ANATOMY.summarised(store)
     drawn = [
         figures.by_epoch(store, table, 10, {"error": "error", "saturated": "saturated"}),
-        figures.by_latent(table, {"share_square": "share"}, level=1.0),
+        figures.by_latent(table, {"share_square": "share", "saturated": "saturated"}, {"share_square": 1.0}),
         figures.worst(store, table, 10),
         figures.error_maps(store, table, 10),
+        figures.every_latent(store, table),
     ]
-    assert [len(figure.axes) for figure in drawn] == [2, 1, 3, 2]
-    assert figures.worst(store, table, 99) is None
+    assert [len(figure.axes) for figure in drawn] == [2, 2, 3, 2, 5]
+    assert figures.worst(store, table, 99) is figures.every_latent(store, table[:0]) is None
     curves = store.curves("anatomy").merge(table[["trial", "seed", "coefficient"]], on="trial")
-    assert len(figures.stuck(curves.assign(test_mse=curves.error)).axes[0].lines) == 2
+    by_seed = figures.by_seed(curves, {"error": ("error", "log"), "saturated": ("share", "linear")})
+    assert [len(axes.lines) for axes in by_seed.axes] == [2, 2]
+    plt.close("all")
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_a_picture_is_drawn_as_the_data_set_flattens_it(planes):
+    """Data sets hold the three colours of a picture one after the other."""
+    image = torch.rand(planes, 8, 8)
+    drawn = figures._picture(image.flatten().numpy())
+    np.testing.assert_array_equal(drawn, image.movedim(0, -1).squeeze().numpy())
+    _, axes = plt.subplots()
+    figures._frame(axes, drawn, 3 * 8)
+    (line,) = axes.lines
+    assert line.get_ydata()[0] == 2.5, "three rows of the first plane lie above the line"
     plt.close("all")

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from replication.experiments.anatomy.experiment import ANATOMY
@@ -27,11 +28,15 @@ def by_epoch(store: Store, table: pd.DataFrame, latent: int, measures: dict[str,
     return figure
 
 
-def by_latent(table: pd.DataFrame, measures: dict[str, str], level: float | None = None) -> Figure:
-    """Measures at the last epoch against the latent dimension; small points are seeds, lines their means."""
+def by_latent(table: pd.DataFrame, measures: dict[str, str], levels: dict[str, float]) -> Figure:
+    """Measures at the last epoch against the latent dimension; small points are seeds, lines their means.
+
+    A measure's level, where it has one, is a thin line.
+    """
     colours = plots.coefficient_colours(sorted(table.coefficient.unique()))
-    figure, panels = plt.subplots(1, len(measures), figsize=(7.2, 3.2), squeeze=False)
-    for axes, (measure, title) in zip(panels[0], measures.items(), strict=True):
+    rows = -(-len(measures) // 2)
+    figure, panels = plt.subplots(rows, 2, figsize=(7.2, 0.5 + 2.5 * rows), squeeze=False, sharex=True)
+    for axes, (measure, title) in zip(panels.flat, measures.items(), strict=True):
         apart = 4.0  # pixels of an image, so that the λ of one dimension do not hide each other
         for place, (c, group) in enumerate(table.groupby("coefficient")):
             shift = apart * (place - len(colours) / 2)
@@ -40,9 +45,11 @@ def by_latent(table: pd.DataFrame, measures: dict[str, str], level: float | None
             axes.plot(group.latent + shift, group[measure], ".", color=colours[c], markersize=5)
         axes.set_xticks(sorted(table.latent.unique()))
         axes.set_xlim(table.latent.min() - 25, table.latent.max() + 25)
-        if level is not None:
-            axes.axhline(level, color="#777777", linewidth=0.8)
-        axes.set(xlabel="latent dimension d", title=title)
+        if measure in levels:
+            axes.axhline(levels[measure], color="#777777", linewidth=0.8)
+        axes.set_title(title)
+    for axes in panels[-1]:
+        axes.set_xlabel("latent dimension d")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncol=5)
     return figure
 
@@ -56,10 +63,11 @@ def _pictured(store: Store, table: pd.DataFrame, latent: int) -> tuple[dict[str,
     return {}, pd.DataFrame()
 
 
-def _square(pixels: np.ndarray) -> np.ndarray:
-    """A picture from its row of pixels: grey, or colour where there are three times as many."""
-    side = round((len(pixels) / 3) ** 0.5) if len(pixels) % 3 == 0 and len(pixels) > 784 else round(len(pixels) ** 0.5)
-    return pixels.reshape(side, side, 3) if len(pixels) == 3 * side * side else pixels.reshape(side, side)
+def _picture(numbers: np.ndarray) -> np.ndarray:
+    """A picture from its row of numbers: grey `(l, l)`, or `(l, l, 3)` of three planes, red, green and blue."""
+    planes = 1 if round(len(numbers) ** 0.5) ** 2 == len(numbers) else 3
+    side = round((len(numbers) / planes) ** 0.5)
+    return np.moveaxis(numbers.reshape(planes, side, side), 0, -1).squeeze()
 
 
 def worst(store: Store, table: pd.DataFrame, latent: int) -> Figure | None:
@@ -72,7 +80,7 @@ def worst(store: Store, table: pd.DataFrame, latent: int) -> Figure | None:
     }
     figure, panels = plt.subplots(len(rows), 1, figsize=(6.0, 0.78 * len(rows)))
     for axes, (name, images) in zip(panels, rows.items(), strict=True):
-        axes.imshow(np.concatenate([_square(image) for image in images], axis=1), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(np.concatenate([_picture(image) for image in images], axis=1), cmap="gray", vmin=0, vmax=255)
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         axes.set(xticks=[], yticks=[])
     return figure
@@ -84,25 +92,68 @@ def error_maps(store: Store, table: pd.DataFrame, latent: int) -> Figure | None:
     if not arrays:
         return None
     figure, panels = plt.subplots(1, len(trials), figsize=(7.2, 2.0))
-    maps = [arrays["pixel_error"][row.Index] for row in trials.itertuples()]
-    side = round(len(maps[0]) ** 0.5)
+    maps = [_map(arrays["pixel_error"][row.Index]) for row in trials.itertuples()]
     top = max(float(each.max()) for each in maps)
     for axes, error, c in zip(panels, maps, trials.coefficient, strict=True):
-        axes.imshow(error.reshape(side, side), cmap="gray", vmin=0, vmax=top)
-        axes.axhline(latent / side - 0.5, color=plots.PALETTE[1], linewidth=1)
+        axes.imshow(error, cmap="gray", vmin=0, vmax=top)
+        _frame(axes, error, latent)
         axes.set_title(plots.coefficient_label(c), fontsize=9)
         axes.set(xticks=[], yticks=[])
     return figure
 
 
-def stuck(curves: pd.DataFrame) -> Figure:
-    """Test error by epoch at one dimension: a colour for each seed, λ = 0 drawn through, the largest λ dotted."""
-    figure, axes = plt.subplots(figsize=(7.2, 3.0))
+def _map(errors: np.ndarray) -> np.ndarray:
+    """Errors by place in the picture, in colour the mean over the three planes."""
+    picture = _picture(errors)
+    return picture.mean(-1) if picture.ndim == 3 else picture
+
+
+def _frame(axes: Axes, picture: np.ndarray, latent: int) -> None:
+    """A line below the square part, the first `latent` numbers of the picture (in colour of its red plane)."""
+    axes.axhline(latent / len(picture) - 0.5, color=plots.PALETTE[1], linewidth=1)
+
+
+def every_latent(store: Store, table: pd.DataFrame) -> Figure | None:
+    """A column for each dimension: the test image on which the most guided network errs most, what the unguided and the
+    most guided one make of it, and both networks' error by pixel over all images, on one scale; the square part framed.
+    """
+    kept = {latent: _pictured(store, table, latent) for latent in sorted(table.latent.unique())}
+    kept = {latent: found for latent, found in kept.items() if found[0]}
+    if not kept:
+        return None
+    top = max(float(_map(errors).max()) for arrays, _ in kept.values() for errors in arrays["pixel_error"])
+    figure, panels = plt.subplots(5, len(kept), figsize=(7.2, 5.4), squeeze=False)
+    for column, (latent, (arrays, trials)) in zip(panels.T, kept.items(), strict=True):
+        column[0].set_title(f"d = {latent}", fontsize=9)
+        for axes, (name, picture) in zip(column, _column(arrays, trials).items(), strict=True):
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=top if name.startswith("errors") else 255)
+            _frame(axes, picture, latent)
+            axes.set(xticks=[], yticks=[])
+            if axes in panels[:, 0]:
+                axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def _column(arrays: dict[str, np.ndarray], trials: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What `every_latent` shows of one dimension, from top to bottom."""
+    ends = {plots.coefficient_label(row.coefficient): row.Index for row in trials.iloc[[0, -1]].itertuples()}
+    return {
+        "image": _picture(arrays["worst"][0]),
+        **{name: _picture(arrays["returned"][place][0]) for name, place in ends.items()},
+        **{f"errors,\n{name}": _map(arrays["pixel_error"][place]) for name, place in ends.items()},
+    }
+
+
+def by_seed(curves: pd.DataFrame, measures: dict[str, tuple[str, str]]) -> Figure:
+    """Measures by epoch at one dimension, each with its title and the scale of its axis: a colour for each seed, λ = 0
+    drawn through, the largest λ dotted."""
+    figure, panels = plt.subplots(1, len(measures), figsize=(7.2, 3.0), squeeze=False)
     strongest = curves.coefficient.max()
-    for colour, (seed, group) in zip(plots.PALETTE * 3, curves.groupby("seed"), strict=False):
-        for c, style in ((0.0, "-"), (strongest, ":")):
-            line = group[group.coefficient == c]
-            axes.plot(line.epoch, line.test_mse, style, color=colour, label=f"seed {seed}" if c == 0 else None)
-    axes.set(xlabel="epoch", ylabel="test MSE", yscale="log")
-    axes.legend(ncol=5, fontsize=8)
+    for axes, (measure, (title, scale)) in zip(panels[0], measures.items(), strict=True):
+        for colour, (seed, group) in zip(plots.PALETTE * 3, curves.groupby("seed"), strict=False):
+            for c, style in ((0.0, "-"), (strongest, ":")):
+                line = group[group.coefficient == c]
+                axes.plot(line.epoch, line[measure], style, color=colour, label=f"seed {seed}" if c == 0 else None)
+        axes.set(xlabel="epoch", title=title, yscale=scale)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncol=5, fontsize=8)
     return figure
