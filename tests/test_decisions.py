@@ -275,7 +275,7 @@ def test_a_noisy_none_is_undecided_and_says_how_many_seeds_would_do(made_outcome
     for more, words in (
         ({"margin": 0.001}, "The widest interval is .* and the margin 0.001: about .* seeds would do"),
         ({"margin": 0.001, "printed": -0.0005}, "The widest interval is .* and the printed effect 0.0005: about"),
-        ({}, "The widest interval is .* wide; the claim names no margin"),
+        ({}, "names no margin; if its effect is what it seems, (about .* seeds would do|no number)"),
     ):
         found = test_of(claimed={"below": 0}, **more).decide(Store("nowhere"))
         assert found.status == "undecided" and re.search(words, found.note), found.note
@@ -283,6 +283,17 @@ def test_a_noisy_none_is_undecided_and_says_how_many_seeds_would_do(made_outcome
     made_outcomes(AUTOENCODER, runs(lambda d, c: -0.0005, noise=1e-3, coefficients=[0.0, 0.1]))
     found = test_of(claimed={"below": 0}, margin=0.001).decide(Store("nowhere"))
     assert found.status == "undecided" and "less than the margin, 0.001, and lies across a bound" in found.note, found
+
+
+def test_without_a_margin_the_seeds_that_would_do_are_those_that_show_the_effect_as_it_seems(made_outcomes, planned):
+    planned(AUTOENCODER, mnist(coefficients=[0.0, 0.1]))
+    table = runs(lambda d, c: -0.0005, noise=1e-3, coefficients=[0.0, 0.1])
+    made_outcomes(AUTOENCODER, table)
+    found = test_of(claimed={"below": 0}).decide(Store("nowhere"))
+    wide = table.pivot(index="seed", columns="coefficient", values="best_test_mse")
+    gains = wide[0.1] - wide[0.0]
+    enough = next(n for n in range(2, 999) if stats.t.ppf(0.975, n - 1) * gains.std() / n**0.5 <= abs(gains.mean()))
+    assert found.status == "undecided" and f"about {enough} seeds would do" in found.note, found
 
 
 def test_seeds_outside_the_plan_explore_and_decide_nothing(made_outcomes, planned):

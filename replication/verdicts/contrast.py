@@ -315,20 +315,22 @@ class Contrast(Test):
         return f"Comparisons that are planned and still to be run: {missing} ({self.named_runs})." if missing else ""
 
     def _wanted(self, unsure: Sequence[Effect]) -> str:
-        """How wide the widest interval is, the margin, and how many seeds would do."""
+        """How wide the widest interval is, the margin, and how many seeds would do.
+
+        Without a margin: how many would tell an effect as large as this one from the nearest bound of the claim.
+        """
         widest = max(unsure, key=lambda each: each.high - each.low)
         half = (widest.high - widest.low) / 2
         width = f"The {'widest ' if len(unsure) > 1 else ''}interval is ± {half:.2g} wide"
         if not self.margin:
-            return f"{width}; the claim names no margin."
+            gap = min(abs(widest.mean - bound) for bound, _ in self.region.supporting)
+            return f"{width} and the claim names no margin; if its effect is what it seems, {_would_do(widest, gap)}."
         name, scale = (
             ("printed effect", abs(self.scaled(self.printed or 0))) if self.coarse else ("margin", self.scaled_margin)
         )
         if half <= scale:
             return f"{width}, less than the {name}, {scale:.2g}, and lies across a bound of the claim."
-        seeds = seeds_for(widest, scale)
-        wanted = f"about {seeds:.0f} seeds would do" if np.isfinite(seeds) else "no number of seeds can be given"
-        return f"{width} and the {name} {scale:.2g}: {wanted}."
+        return f"{width} and the {name} {scale:.2g}: {_would_do(widest, scale)}."
 
     def _explored(self, before: pd.DataFrame, planned: Sequence[Cell]) -> Verdict:
         """No planned run is there yet: what earlier seeds say, which decides nothing."""
@@ -341,6 +343,12 @@ class Contrast(Test):
         note = f"{waiting} The effect is that of seeds seen before the test was written, which decide nothing."
         span = self.shown(found.low), self.shown(found.high)
         return Verdict("undecided", note, self.shown(found.mean), span, covered, explored=True)
+
+
+def _would_do(found: Effect, distance: float) -> str:
+    """How many seeds would narrow an interval to a distance on each side."""
+    seeds = seeds_for(found, distance)
+    return f"about {seeds:.0f} seeds would do" if np.isfinite(seeds) else "no number of seeds can be given"
 
 
 def in_plan(runs: Sequence[str]) -> str:
