@@ -2,12 +2,13 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from replication.data.registry import load
-from replication.experiments.anatomy import figures
+from replication.experiments.anatomy import figures, tables
 from replication.experiments.anatomy.experiment import ANATOMY, SATURATED, dissect, train_stack
 from replication.experiments.autoencoder import training
 from replication.experiments.autoencoder.experiment import AutoencoderConfig
@@ -116,6 +117,10 @@ def test_figures_show_every_network(tmp_path):
     assert [len(figure.axes) for figure in drawn] == [2, 2, 3, 2, 5]
     assert figures.worst(store, table, 99) is figures.every_latent(store, table[:0]) is None
     curves = store.curves("anatomy").merge(table[["trial", "seed", "coefficient"]], on="trial")
+    errors = store.artefacts(table.file[0], "anatomy")["pixel_error"]
+    extra = errors[table.coefficient.argmax()] - errors[table.coefficient.argmin()]
+    grown = tables.where_errors_grow(store, table).loc[10]
+    assert grown.inside == pytest.approx(extra[:10].mean()) and grown.outside == pytest.approx(extra[10:].mean())
     by_seed = figures.by_seed(curves, {"error": ("error", "log"), "saturated": ("share", "linear")})
     assert [len(axes.lines) for axes in by_seed.axes] == [2, 2]
     plt.close("all")
@@ -132,3 +137,36 @@ def test_a_picture_is_drawn_as_the_data_set_flattens_it(planes):
     (line,) = axes.lines
     assert line.get_ydata()[0] == 2.5, "three rows of the first plane lie above the line"
     plt.close("all")
+
+
+def test_costs_are_over_the_unguided_network_of_the_same_seed():
+    table = pd.DataFrame({
+        "data": "digits", "latent": 10, "seed": [0, 0, 1, 1], "coefficient": [0.1, 0.0, 0.0, 0.1],
+        "error_most": [8.0, 2.0, 1.0, 3.0], "error_others": [2.0, 1.0, 1.0, 1.0], "norm_square": 20.0,
+    })  # fmt: skip
+    table["error"] = 0.1 * table.error_most + 0.9 * table.error_others
+    found = tables.against_unguided(table)
+    assert found.most_cost.tolist() == [4, 1, 1, 3] and found.others_cost.tolist() == [2, 1, 1, 1]
+    assert found.most_part.tolist() == pytest.approx([0.6 / 1.5, np.nan, np.nan, 1.0], nan_ok=True)
+    assert (found.rms_square == 2.0).all()
+
+
+def test_an_error_turns_at_its_least_mean_and_nowhere_if_that_is_the_last(tmp_path, monkeypatch):
+    cells = pd.DataFrame(
+        {"trial": list("abcd"), "data": "digits", "latent": [10, 10, 20, 20], "coefficient": [0.0, 0.1] * 2}
+    )
+    errors = {"a": [4.0, 2.0, 1.0], "b": [4.0, 2.0, 3.0], "c": [4.0, 2.0, 1.0], "d": [4.0, 2.0, 1.0]}
+    curves = pd.DataFrame([
+        {"trial": trial, "epoch": at, "error": error, "saturated": at / 10, "share_square": at + (trial == "b")}
+        for trial, each in errors.items() for at, error in enumerate(each)
+    ])  # fmt: skip
+    monkeypatch.setattr(Store, "curves", lambda self, name: curves)
+    (row,) = tables.turns(Store(tmp_path), cells).to_dict("records")
+    assert (row["latent"], row["coefficient"], row["epoch"], row["share"], row["share at the end"]) == (
+        10,
+        0.1,
+        1,
+        2,
+        3,
+    )
+    assert (row["saturated"], row["saturated unguided"], row["saturated at the end"]) == (0.1, 0.1, 0.2)

@@ -691,6 +691,22 @@ def test_a_grid_waits_for_all_planned_seeds(made_outcomes, planned):
     assert "Still to be run" in test.decide(Store("nowhere")).note
 
 
+def test_an_undecided_grid_says_how_wide_it_is_and_how_many_seeds_would_do(made_outcomes, planned):
+    planned(AUTOENCODER, mnist())
+    made_outcomes(AUTOENCODER, runs(lambda d, c: 0.0, noise=0.0015))
+    found = test_of(kind="signs", paper_measure="mse", margin=0.1, claimed={"above": 0.9}).decide(Store("nowhere"))
+    assert found.status == "undecided"
+    assert re.search(r"not sure.* The widest interval is ± .* and the margin .*: about \d+ seeds would do", found.note)
+
+
+def test_where_all_that_is_open_is_a_bound_only_longer_runs_can_say_more(made_outcomes, planned):
+    planned(AUTOENCODER, mnist(coefficients=[0.0, 0.1]))
+    made_outcomes(AUTOENCODER, stops(40, 50, late=("guided",)))
+    test = test_of(measure="stopping_epoch", statistic="ratio", claimed={"above": 1.1, "below": 1.9})
+    found = test.decide(Store("nowhere"))
+    assert found.status == "undecided" and found.note.endswith("Only longer runs can say more."), found
+
+
 def test_stops_by_rules_with_a_tolerance_are_whole_epochs_too():
     from replication.verdicts.cells import whole
 

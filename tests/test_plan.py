@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from replication.experiments.owed import Run, owed, progress, runs
+from replication.experiments.owed import Run, owed, progress, runs, unfinished
 from replication.experiments.registry import store_for
 from replication.sweep.store import Store
 from replication.verdicts.claim import load_claims
@@ -39,6 +39,7 @@ def test_what_is_there_of_a_run_is_counted():
         run = RUNS[row["run"]]
         networks = run.rows(run.of.table(store)).drop_duplicates(["data", "seed", *set(run.of.fields) - {"horizon"}])
         assert row["in results"] == len(networks) <= row["networks"] and row["pending"] == 0, run.run
+        assert unfinished([run.run], store) == [run.run] * (len(networks) < row["networks"])
 
 
 @pytest.mark.parametrize("test", DECIDED.values(), ids=list(DECIDED))

@@ -122,17 +122,25 @@ def progress(store: Store, pending: Store | None = None) -> pd.DataFrame:
     pending = pending or Store(ROOT / "results-pending")
     rows = []
     for run in runs().values():
-        networks = {trial for plan in run.plans() for trial in _networks(run, plan)}
-        there = [run.rows(run.of.table(each)) for each in (store, pending)]
-        done, waiting = (len(set(_named(run, table)) & networks) for table in there)
+        networks, done = _networks(run), _made(run, store)
         claims = len({read.claim for read in run.reads})
-        counts = {"networks": len(networks), "in results": done, "pending": waiting, "claims": claims}
+        waiting = len(_made(run, pending))
+        counts = {"networks": len(networks), "in results": len(done), "pending": waiting, "claims": claims}
         rows.append({"run": run.run, "experiment": run.experiment, "core-hours": run.core_hours, **counts})
     return pd.DataFrame(rows)
 
 
-def _networks(run: Run, plan: Plan) -> Iterator[Key]:
-    """A part's networks by data, seed and configuration, whatever their horizon."""
+def unfinished(numbers: Sequence[str], store: Store) -> list[str]:
+    """Those of some runs of which not every network is there."""
+    return [number for number in numbers if _networks(owed(number)) - _made(owed(number), store)]
+
+
+def _networks(run: Run) -> set[Key]:
+    """A run's networks by data, seed and configuration, whatever their horizon."""
+    return {network for plan in run.plans() for network in _of_part(run, plan)}
+
+
+def _of_part(run: Run, plan: Plan) -> Iterator[Key]:
     names, values = zip(*plan.fields, strict=True)
     for seed, chosen in product(plan.seeds, product(*values)):
         stored = run.of.configured(**dict(zip(names, chosen, strict=True))).stored()
@@ -140,9 +148,11 @@ def _networks(run: Run, plan: Plan) -> Iterator[Key]:
         yield plan.data, seed, *(stored[name] for name in run.of.fields if name != "horizon")
 
 
-def _named(run: Run, table: pd.DataFrame) -> Iterator[Key]:
+def _made(run: Run, store: Store) -> set[Key]:
+    """Those of its networks that are there."""
     fields = [name for name in run.of.fields if name != "horizon"]
-    return table[["data", "seed", *fields]].itertuples(index=False, name=None)
+    rows = run.rows(run.of.table(store))[["data", "seed", *fields]]
+    return set(rows.itertuples(index=False, name=None)) & _networks(run)
 
 
 def owed(number: str, file: Path = FILE) -> Run:

@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from replication.experiments.experiment import Experiment
-from replication.experiments.owed import Key, Run, owed
+from replication.experiments.owed import Key, Run, owed, unfinished
 from replication.experiments.registry import EXPERIMENTS
 from replication.statistics import Effect, effect
 from replication.sweep.store import Store
@@ -111,9 +111,8 @@ class Contrast(Test):
     def of(self) -> Experiment[Any]:
         return EXPERIMENTS[self.experiment]
 
-    @property
-    def named_runs(self) -> str:
-        return in_plan(self.runs)
+    def unfinished_runs(self, store: Store) -> str:
+        return in_plan(unfinished(self.runs, store) or self.runs)
 
     @property
     def planned(self) -> list[Run]:
@@ -178,13 +177,13 @@ class Contrast(Test):
         ours, before = self.tables(store)
         cells = self.grouped(self.cells(self.asked(), ours))
         if all(cell.values.empty for cell in cells):
-            return self._explored(before, cells)
+            return self._explored(before, cells, store)
         status = self.status(effects(cells), cells)
         ready = [cell for cell in cells if not cell.open and not cell.diverged]
         found = self.size(ready or [cell for cell in cells if len(cell.values)])
         margin = self.scaled_margin
         size = "" if self.printed is None or not ready else label(found, self.scaled(self.printed), margin)
-        note = " ".join(self._notes(status, cells, ready))
+        note = " ".join(self._notes(status, cells, ready, store))
         covered = scope(self.of, self._within(ours), self.by, self.where)
         return Verdict(
             status, note, self.shown(found.mean), (self.shown(found.low), self.shown(found.high)), covered, size,
@@ -281,7 +280,7 @@ class Contrast(Test):
             chosen, level = pooled({}, cells), 0.95
         return interval(chosen, level)
 
-    def _notes(self, status: str, cells: Sequence[Cell], ready: Sequence[Cell]) -> list[str]:
+    def _notes(self, status: str, cells: Sequence[Cell], ready: Sequence[Cell], store: Store) -> list[str]:
         arrays = effects(cells)
         supported, refuted = (
             int((p <= ALPHA).sum()) for p in (arrays.supported(self.region), arrays.refuted(self.region))
@@ -298,27 +297,30 @@ class Contrast(Test):
             notes.append(f"Runs that had not stopped at the horizon leave only a bound in {bounds}.")
         if diverged := sum(cell.diverged for cell in cells):
             notes.append(f"Pairs that diverged: {diverged}.")
-        if waiting := self._waiting(cells):
+        if waiting := self._waiting(cells, store):
             notes.append(waiting)
         elif status == "undecided" and (unsure := self._unsure(cells, arrays)):
             notes.append(self._wanted(unsure))
         return notes
 
     def _unsure(self, cells: Sequence[Cell], arrays: Effects) -> list[Effect]:
-        """The intervals of the cells that are shown neither to agree nor to disagree, and are no bounds."""
+        """The intervals of the cells that are shown neither to agree nor to disagree."""
         shown = np.minimum(arrays.supported(self.region), arrays.refuted(self.region)) <= ALPHA
-        found = [interval(cell) for cell, known in zip(cells, shown | arrays.silent, strict=True) if not known]
-        return [each for each in found if np.isfinite(each.high - each.low)]
+        return [interval(cell) for cell, known in zip(cells, shown | arrays.silent, strict=True) if not known]
 
-    def _waiting(self, cells: Sequence[Cell]) -> str:
+    def _waiting(self, cells: Sequence[Cell], store: Store) -> str:
         missing = sum(cell.missing for cell in cells)
-        return f"Comparisons that are planned and still to be run: {missing} ({self.named_runs})." if missing else ""
+        named = self.unfinished_runs(store) if missing else ""
+        return f"Comparisons that are planned and still to be run: {missing} ({named})." if missing else ""
 
     def _wanted(self, unsure: Sequence[Effect]) -> str:
-        """How wide the widest interval is, the margin, and how many seeds would do.
+        """How wide the widest interval is, the margin, and how many seeds would do; longer runs where all are bounds.
 
         Without a margin: how many would tell an effect as large as this one from the nearest bound of the claim.
         """
+        unsure = [each for each in unsure if np.isfinite(each.high - each.low)]
+        if not unsure:
+            return "Only longer runs can say more."
         widest = max(unsure, key=lambda each: each.high - each.low)
         half = (widest.high - widest.low) / 2
         width = f"The {'widest ' if len(unsure) > 1 else ''}interval is ± {half:.2g} wide"
@@ -332,10 +334,10 @@ class Contrast(Test):
             return f"{width}, less than the {name}, {scale:.2g}, and lies across a bound of the claim."
         return f"{width} and the {name} {scale:.2g}: {_would_do(widest, scale)}."
 
-    def _explored(self, before: pd.DataFrame, planned: Sequence[Cell]) -> Verdict:
+    def _explored(self, before: pd.DataFrame, planned: Sequence[Cell], store: Store) -> Verdict:
         """No planned run is there yet: what earlier seeds say, which decides nothing."""
         cells = [cell for cell in self.grouped(self.cells(self.seen(before), before)) if len(cell.values)]
-        waiting = self._waiting(planned)
+        waiting = self._waiting(planned, store)
         if not cells:
             return replace(not_tested(self.experiment, self.data), note=waiting)
         found = self.size(cells)

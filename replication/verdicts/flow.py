@@ -254,7 +254,7 @@ class FlowConsistent(Test):
         table = deciding(FLOW, store)
         unets, waiting = of_plan(self.runs, unguided(store, "coco", self.where), "coco")
         if waiting:
-            return still_to_be_run(waiting, self.runs)
+            return still_to_be_run(waiting, self.runs, store)
         trained = {name: network(table, name, TRAINED) for name in ("vgg16", "resnet50")}
         untrained = {name: [network(table, name, scheme) for scheme in SCHEMES] for name in trained}
         if any(rows.empty for name in trained for rows in (trained[name], *untrained[name])):

@@ -11,7 +11,7 @@ from scipy import stats
 from replication import paper
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, paired
-from replication.verdicts.contrast import Asked, Contrast
+from replication.verdicts.contrast import Asked, Contrast, interval
 from replication.verdicts.decision import needed
 from replication.verdicts.paired import chosen
 from replication.verdicts.records import scope
@@ -54,7 +54,7 @@ class Signs(Contrast):
         caption, _ = paper.sign_grid(self.data, self.paper_measure)
         cells = self.cells(asked, ours)
         if all(cell.open for cell in cells):
-            return Verdict("undecided", f"Still to be run: {self.named_runs}.")
+            return Verdict("undecided", f"Still to be run: {self.unfinished_runs(store)}.")
         table, signs = self.compared(cells), self.compared(cells, blanks=False)
         agree, unknown, cells_ = table.sum()
         low, high = agree / cells_, (agree + unknown) / cells_
@@ -68,10 +68,13 @@ class Signs(Contrast):
             both, signs = known.sum(), signs.loc[known.index].sum()
             kinds = {"signs": signs, "blanks": both - signs}
             note += f" {' and '.join(f'{of.agree} of the {of.cells} {kind}' for kind, of in kinds.items())} agree."
+        status = self.judged(table)
         if waiting := [str(latent) for latent in table.index.difference(known.index)]:
-            note += f" Still to be run: d = {', '.join(waiting)} ({self.named_runs})."
+            note += f" Still to be run: d = {', '.join(waiting)} ({self.unfinished_runs(store)})."
+        elif status == "undecided":
+            note += " " + self._wanted([interval(cell) for cell in cells if not self.sign(cell)])
         covered = scope(self.of, ours, self.by, self.where)
-        return Verdict(self.judged(table), note, low, (low, high), covered)
+        return Verdict(status, note, low, (low, high), covered)
 
     def compared(self, cells: list[Cell], blanks: bool = True) -> pd.DataFrame:
         """How many cells of the grid agree and how many are unknown, by dimension, with the paper's blanks or not."""

@@ -135,7 +135,8 @@ class Spread(Contrast):
         table = pd.DataFrame(rows, columns=["latent", "seeds", "relative"]).groupby("latent").median()
         latents = {key[0] for key in asked}
         if waiting := len(latents) - len(table):
-            return Verdict("undecided", f"Of {len(latents)} latent dimensions {waiting} wait for {self.named_runs}.")
+            named = self.unfinished_runs(store)
+            return Verdict("undecided", f"Of {len(latents)} latent dimensions {waiting} wait for {named}.")
         freedom = table.seeds.to_numpy() - 1
         square = freedom * (table.relative.to_numpy() / self.claimed.below) ** 2
         supported, refuted = stats.chi2.cdf(square, freedom), stats.chi2.sf(square, freedom)

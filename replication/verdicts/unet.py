@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from replication.experiments.owed import owed
+from replication.experiments.owed import owed, unfinished
 from replication.experiments.unet import tables
 from replication.experiments.unet.experiment import UNET
 from replication.statistics import effect
@@ -27,8 +27,9 @@ def unguided(store: Store, data: str, where: Mapping[str, Any]) -> pd.DataFrame:
     return table[table.coefficient == 0].assign(layers=where["layers"][0])
 
 
-def still_to_be_run(waiting: int, runs: Sequence[str]) -> Verdict:
-    return Verdict("undecided", f"Networks that are planned and still to be run: {waiting} ({in_plan(runs)}).")
+def still_to_be_run(waiting: int, runs: Sequence[str], store: Store) -> Verdict:
+    named = in_plan(unfinished(runs, store))
+    return Verdict("undecided", f"Networks that are planned and still to be run: {waiting} ({named}).")
 
 
 def by_layer(store: Store, network: pd.DataFrame, when: str, measure: str = "tap 1 1") -> pd.Series:
@@ -63,7 +64,7 @@ class UNetFlow(Test):
     def decide(self, store: Store) -> Verdict:
         free, waiting = of_plan(self.runs, unguided(store, "coco", self.where), "coco")
         if waiting:
-            return still_to_be_run(waiting, self.runs)
+            return still_to_be_run(waiting, self.runs, store)
         free = free[~free.diverged.astype(bool)]
         taps, exact = (self.bends(store, free, measure) for measure in ("tap 1 1", "exact"))
         bends = np.stack([taps[1], taps[1] - taps[0], exact[1] - exact[0]])
@@ -106,7 +107,7 @@ class SameFlow(Test):
     def decide(self, store: Store) -> Verdict:
         made = {data: of_plan(self.runs, unguided(store, data, self.where), data) for data in ("coco", "shapes")}
         if waiting := sum(missing for _, missing in made.values()):
-            return still_to_be_run(waiting, self.runs)
+            return still_to_be_run(waiting, self.runs, store)
         marking = {data: table[table.test_iou > 0] for data, (table, _) in made.items()}
         flows = {
             (data, when): [by_layer(store, table[table.trial == trial], when) for trial in table.trial]

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from replication.experiments.anatomy.experiment import ANATOMY
+from replication.experiments.anatomy.tables import kept_pictures
 from replication.pages import plots
 from replication.sweep.store import Store
 
@@ -54,15 +55,6 @@ def by_latent(table: pd.DataFrame, measures: dict[str, str], levels: dict[str, f
     return figure
 
 
-def _pictured(store: Store, table: pd.DataFrame, latent: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """The arrays of the record that keeps some at this dimension, and its trials by λ; empty without one."""
-    for file in table[table.latent == latent].file.unique():
-        if arrays := store.artefacts(file, ANATOMY.name):
-            trials = table[table.file == file].set_index("trial").loc[arrays["trials"]].reset_index()
-            return arrays, trials.sort_values("coefficient")
-    return {}, pd.DataFrame()
-
-
 def _picture(numbers: np.ndarray) -> np.ndarray:
     """A picture from its row of numbers: grey `(l, l)`, or `(l, l, 3)` of three planes, red, green and blue."""
     planes = 1 if round(len(numbers) ** 0.5) ** 2 == len(numbers) else 3
@@ -72,7 +64,7 @@ def _picture(numbers: np.ndarray) -> np.ndarray:
 
 def worst(store: Store, table: pd.DataFrame, latent: int) -> Figure | None:
     """The test images on which the most guided network errs most, and what each network makes of them."""
-    arrays, trials = _pictured(store, table, latent)
+    arrays, trials = kept_pictures(store, table, latent)
     if not arrays:
         return None
     rows = {"image": arrays["worst"]} | {
@@ -88,7 +80,7 @@ def worst(store: Store, table: pd.DataFrame, latent: int) -> Figure | None:
 
 def error_maps(store: Store, table: pd.DataFrame, latent: int) -> Figure | None:
     """Mean squared error by pixel over the test images, a map for each λ on one scale; the square part framed."""
-    arrays, trials = _pictured(store, table, latent)
+    arrays, trials = kept_pictures(store, table, latent)
     if not arrays:
         return None
     figure, panels = plt.subplots(1, len(trials), figsize=(7.2, 2.0))
@@ -117,7 +109,7 @@ def every_latent(store: Store, table: pd.DataFrame) -> Figure | None:
     """A column for each dimension: the test image on which the most guided network errs most, what the unguided and the
     most guided one make of it, and both networks' error by pixel over all images, on one scale; the square part framed.
     """
-    kept = {latent: _pictured(store, table, latent) for latent in sorted(table.latent.unique())}
+    kept = {latent: kept_pictures(store, table, latent) for latent in sorted(table.latent.unique())}
     kept = {latent: found for latent, found in kept.items() if found[0]}
     if not kept:
         return None
