@@ -94,11 +94,11 @@ def _parts(rows: pd.DataFrame) -> list[tuple[str, list[Any]]]:
     return [(part, list(rows[rows.section.isin(sections)].itertuples())) for part, sections in PARTS.items()]
 
 
-# What the abstract promises, and the claim that says it.
+# What the abstract promises, and the claim that says it; of accuracy the nearest that has a test.
 PROMISES = {
     "fewer epochs": "ae-fewer-epochs",
     "fewer dimensions": "rich-representations",
-    "higher accuracy": "cnn-all-increase",
+    "higher accuracy": "better-generalisation",
 }
 
 
@@ -114,6 +114,11 @@ def headlines(rows: pd.DataFrame) -> HTML:
 
 def _promised(rows: pd.DataFrame) -> list[Any]:
     return list(rows.set_index("id").loc[list(PROMISES.values())].reset_index().itertuples())
+
+
+def waiting(rows: pd.DataFrame) -> int:
+    """How many of the open claims wait for a planned run; the others' runs are there and left the interval too wide."""
+    return int((rows.verdict.isin(["undecided", "not tested"]) & rows.note.str.contains("of plan.yml")).sum())
 
 
 def say(rows: pd.DataFrame) -> None:
