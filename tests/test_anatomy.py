@@ -109,7 +109,7 @@ def test_figures_show_every_network(tmp_path):
     table = ANATOMY.summarised(store)
     drawn = [
         figures.by_epoch(store, table, 10, {"error": "error", "saturated": "saturated"}),
-        figures.by_latent(table, {"share_square": "share", "saturated": "saturated"}, {"share_square": 1.0}),
+        figures.by_latent(table, {"share_square": "share"}, {"share_square": 1.0}),
         figures.worst(store, table, 10),
         figures.error_maps(store, table, 10),
         figures.every_latent(store, table),
@@ -118,9 +118,10 @@ def test_figures_show_every_network(tmp_path):
     assert figures.worst(store, table, 99) is figures.every_latent(store, table[:0]) is None
     curves = store.curves("anatomy").merge(table[["trial", "seed", "coefficient"]], on="trial")
     errors = store.artefacts(table.file[0], "anatomy")["pixel_error"]
-    extra = errors[table.coefficient.argmax()] - errors[table.coefficient.argmin()]
+    strong, free = errors[table.coefficient.argmax()], errors[table.coefficient.argmin()]
     grown = tables.where_errors_grow(store, table).loc[10]
-    assert grown.inside == pytest.approx(extra[:10].mean()) and grown.outside == pytest.approx(extra[10:].mean())
+    assert grown.inside == pytest.approx(strong[:10].sum() / free[:10].sum(), rel=1e-4)
+    assert grown.outside == pytest.approx(strong[10:].sum() / free[10:].sum(), rel=1e-4)
     by_seed = figures.by_seed(curves, {"error": ("error", "log"), "saturated": ("share", "linear")})
     assert [len(axes.lines) for axes in by_seed.axes] == [2, 2]
     plt.close("all")

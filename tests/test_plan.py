@@ -9,7 +9,7 @@ from replication.experiments.owed import Run, owed, progress, runs, unfinished
 from replication.experiments.registry import store_for
 from replication.sweep.store import Store
 from replication.verdicts.claim import load_claims
-from replication.verdicts.contrast import Contrast
+from replication.verdicts.contrast import Contrast, still_owed
 from replication.verdicts.decision import LEAST_SEEDS
 from tests.helpers import outcomes
 
@@ -40,6 +40,16 @@ def test_what_is_there_of_a_run_is_counted():
         networks = run.rows(run.of.table(store)).drop_duplicates(["data", "seed", *set(run.of.fields) - {"horizon"}])
         assert row["in results"] == len(networks) <= row["networks"] and row["pending"] == 0, run.run
         assert unfinished([run.run], store) == [run.run] * (len(networks) < row["networks"])
+
+
+def test_a_note_names_the_runs_of_which_networks_are_missing():
+    store = store_for("paper")
+    rows = progress(store, Store(ROOT / "nowhere"))
+    whole = rows.run[rows["in results"] == rows.networks].iloc[0]
+    assert still_owed([whole], Store(ROOT / "nowhere")) == still_owed([whole], store) == f"run {whole} of plan.yml"
+    for owed_still in rows.run[rows["in results"] < rows.networks][:1]:
+        assert still_owed([whole, owed_still], store) == f"run {owed_still} of plan.yml"
+    assert still_owed([whole, "3"], Store(ROOT / "nowhere")) == f"runs {whole} and 3 of plan.yml"
 
 
 @pytest.mark.parametrize("test", DECIDED.values(), ids=list(DECIDED))

@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from myst_nb import glue
 
 from replication.pages.typeset import typeset
-from replication.verdicts.verdict import VERDICTS
+from replication.verdicts.contrast import IN_PLAN
+from replication.verdicts.verdict import OPEN, VERDICTS
 
 _MARKS = {"holds": "✓", "partly": "◐", "fails": "✗", "undecided": "?", "as printed": "▤", "not tested": "–"}
 # The parts of the paper, as the home page lists them.
@@ -117,8 +118,8 @@ def _promised(rows: pd.DataFrame) -> list[Any]:
 
 
 def waiting(rows: pd.DataFrame) -> int:
-    """How many of the open claims wait for a planned run; the others' runs are there and left the interval too wide."""
-    return int((rows.verdict.isin(["undecided", "not tested"]) & rows.note.str.contains("of plan.yml")).sum())
+    """How many of the open claims wait for a planned run; the others' runs are there and leave them open."""
+    return int((rows.verdict.isin(OPEN) & rows.note.str.contains(IN_PLAN, regex=False)).sum())
 
 
 def say(rows: pd.DataFrame) -> None:

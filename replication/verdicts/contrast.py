@@ -27,8 +27,12 @@ from replication.verdicts.records import (
     paper_values,
     scope,
 )
-from replication.verdicts.sizes import label, seeds_for
+from replication.verdicts.sizes import MOST_SEEDS, label, seeds_for
 from replication.verdicts.verdict import Beside, Test, Verdict
+
+LONGER = "Only longer runs can say more."
+# By this a page tells the notes that name runs which are still owed.
+IN_PLAN = "of plan.yml"
 
 Asked = Mapping[Key, set[int]]
 
@@ -110,9 +114,6 @@ class Contrast(Test):
     @property
     def of(self) -> Experiment[Any]:
         return EXPERIMENTS[self.experiment]
-
-    def unfinished_runs(self, store: Store) -> str:
-        return in_plan(unfinished(self.runs, store) or self.runs)
 
     @property
     def planned(self) -> list[Run]:
@@ -310,7 +311,7 @@ class Contrast(Test):
 
     def _waiting(self, cells: Sequence[Cell], store: Store) -> str:
         missing = sum(cell.missing for cell in cells)
-        named = self.unfinished_runs(store) if missing else ""
+        named = still_owed(self.runs, store) if missing else ""
         return f"Comparisons that are planned and still to be run: {missing} ({named})." if missing else ""
 
     def _wanted(self, unsure: Sequence[Effect]) -> str:
@@ -320,19 +321,24 @@ class Contrast(Test):
         """
         unsure = [each for each in unsure if np.isfinite(each.high - each.low)]
         if not unsure:
-            return "Only longer runs can say more."
+            return LONGER
         widest = max(unsure, key=lambda each: each.high - each.low)
         half = (widest.high - widest.low) / 2
         width = f"The {'widest ' if len(unsure) > 1 else ''}interval is ± {half:.2g} wide"
         if not self.margin:
-            gap = min(abs(widest.mean - bound) for bound, _ in self.region.supporting)
-            return f"{width} and the claim names no margin; if its effect is what it seems, {_would_do(widest, gap)}."
+            # Not always the widest: an effect close to a bound takes more seeds.
+            most = max(seeds_for(each, self._gap(each)) for each in unsure)
+            return f"{width} and the claim names no margin; if effects are what they seem, {would_do(most)}."
         name, scale = (
             ("printed effect", abs(self.scaled(self.printed or 0))) if self.coarse else ("margin", self.scaled_margin)
         )
         if half <= scale:
             return f"{width}, less than the {name}, {scale:.2g}, and lies across a bound of the claim."
-        return f"{width} and the {name} {scale:.2g}: {_would_do(widest, scale)}."
+        return f"{width} and the {name} {scale:.2g}: {would_do(seeds_for(widest, scale))}."
+
+    def _gap(self, found: Effect) -> float:
+        """How far an effect lies from the nearest bound of the claim."""
+        return min(abs(found.mean - bound) for bound, _ in self.region.supporting)
 
     def _explored(self, before: pd.DataFrame, planned: Sequence[Cell], store: Store) -> Verdict:
         """No planned run is there yet: what earlier seeds say, which decides nothing."""
@@ -347,16 +353,17 @@ class Contrast(Test):
         return Verdict("undecided", note, self.shown(found.mean), span, covered, explored=True)
 
 
-def _would_do(found: Effect, distance: float) -> str:
-    """How many seeds would narrow an interval to a distance on each side."""
-    seeds = seeds_for(found, distance)
-    return f"about {seeds:.0f} seeds would do" if np.isfinite(seeds) else "no number of seeds can be given"
+def would_do(seeds: float) -> str:
+    return f"about {seeds:.0f} seeds would do" if np.isfinite(seeds) else f"more than {MOST_SEEDS:,} seeds are needed"
 
 
-def in_plan(runs: Sequence[str]) -> str:
-    """Some runs as a sentence names them."""
-    *first, last = runs
-    return f"runs {', '.join(first)} and {last} of plan.yml" if first else f"run {last} of plan.yml"
+def still_owed(numbers: Sequence[str], store: Store) -> str:
+    """Those of some runs of which networks are missing, as a sentence names them.
+
+    All of them where each is whole: what is missing then is a measure, or a network that they share with others.
+    """
+    *first, last = unfinished(numbers, store) or numbers
+    return f"runs {', '.join(first)} and {last} {IN_PLAN}" if first else f"run {last} {IN_PLAN}"
 
 
 def interval(cell: Cell, level: float = 0.95) -> Effect:

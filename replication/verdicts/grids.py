@@ -11,10 +11,11 @@ from scipy import stats
 from replication import paper
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, paired
-from replication.verdicts.contrast import Asked, Contrast, interval
+from replication.verdicts.contrast import LONGER, Asked, Contrast, still_owed, would_do
 from replication.verdicts.decision import needed
 from replication.verdicts.paired import chosen
 from replication.verdicts.records import scope
+from replication.verdicts.sizes import MOST_SEEDS
 from replication.verdicts.verdict import Status, Verdict
 
 ALPHA = 0.01  # the paper's
@@ -54,7 +55,7 @@ class Signs(Contrast):
         caption, _ = paper.sign_grid(self.data, self.paper_measure)
         cells = self.cells(asked, ours)
         if all(cell.open for cell in cells):
-            return Verdict("undecided", f"Still to be run: {self.unfinished_runs(store)}.")
+            return Verdict("undecided", f"Still to be run: {still_owed(self.runs, store)}.")
         table, signs = self.compared(cells), self.compared(cells, blanks=False)
         agree, unknown, cells_ = table.sum()
         low, high = agree / cells_, (agree + unknown) / cells_
@@ -69,10 +70,10 @@ class Signs(Contrast):
             kinds = {"signs": signs, "blanks": both - signs}
             note += f" {' and '.join(f'{of.agree} of the {of.cells} {kind}' for kind, of in kinds.items())} agree."
         status = self.judged(table)
-        if waiting := [str(latent) for latent in table.index.difference(known.index)]:
-            note += f" Still to be run: d = {', '.join(waiting)} ({self.unfinished_runs(store)})."
+        if waiting := sorted({cell.key["latent"] for cell in cells if cell.missing}):
+            note += f" Still to be run: d = {', '.join(map(str, waiting))} ({still_owed(self.runs, store)})."
         elif status == "undecided":
-            note += " " + self._wanted([interval(cell) for cell in cells if not self.sign(cell)])
+            note += f" {self._would_tell(cells)}"
         covered = scope(self.of, ours, self.by, self.where)
         return Verdict(status, note, low, (low, high), covered)
 
@@ -116,6 +117,25 @@ class Signs(Contrast):
         agreed = floor == 0 or stats.binom.sf(side_of - 1, n, 0.5) <= SIGN_TEST
         sure = differs and agreed and not (cell.only_below and side == "+") and not (cell.only_above and side == "-")
         return (side if sure else "") + ("." if blank else "") or None
+
+    def _would_tell(self, cells: list[Cell]) -> str:
+        """How many seeds would make every pair that is not sure a sign or a blank; longer runs where all are bounds."""
+        unsure = [
+            cell for cell in cells
+            if not (self.sign(cell) or cell.open or cell.diverged or cell.only_below or cell.only_above)
+        ]  # fmt: skip
+        if not unsure:
+            return LONGER
+        return f"If differences are what they seem, {would_do(max(map(self._seeds_to_tell, unsure)))}."
+
+    def _seeds_to_tell(self, cell: Cell) -> float:
+        mean = abs(cell.values.mean())
+        spread = max(float(cell.values.std()), float(np.sqrt((cell.rounding**2).mean())))
+        n = np.arange(2, MOST_SEEDS)
+        signed = stats.t.ppf(1 - ALPHA / 2, n - 1) * spread / np.sqrt(n) < mean
+        blank = mean + stats.t.ppf(0.95, n - 1) * spread / np.sqrt(n) < np.log1p(self.margin)
+        told = n[signed | blank]
+        return float(told[0]) if len(told) else np.inf
 
     def judged(self, table: pd.DataFrame) -> Status:
         """From the share of agreement when everything unknown disagrees, and when it agrees; by dimension if asked."""

@@ -14,7 +14,7 @@ from replication import paper
 from replication.experiments.registry import benchmark
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, effects, level
-from replication.verdicts.contrast import Asked, Contrast
+from replication.verdicts.contrast import Asked, Contrast, still_owed
 from replication.verdicts.decision import ALPHA, LEAST_SEEDS, decided
 from replication.verdicts.paired import chosen
 from replication.verdicts.records import check_names, paper_values
@@ -135,7 +135,7 @@ class Spread(Contrast):
         table = pd.DataFrame(rows, columns=["latent", "seeds", "relative"]).groupby("latent").median()
         latents = {key[0] for key in asked}
         if waiting := len(latents) - len(table):
-            named = self.unfinished_runs(store)
+            named = still_owed(self.runs, store)
             return Verdict("undecided", f"Of {len(latents)} latent dimensions {waiting} wait for {named}.")
         freedom = table.seeds.to_numpy() - 1
         square = freedom * (table.relative.to_numpy() / self.claimed.below) ** 2

@@ -34,13 +34,16 @@ def label(found: Effect, printed: float, margin: float) -> Label:
     return "consistent with the printed" if found.low > 0 else "cannot tell"
 
 
+MOST_SEEDS = 10_000  # of which it is said how many would do
+
+
 def seeds_for(found: Effect, margin: float) -> float:
     """How many seeds would narrow the 95% interval to the margin on each side, at the spread that was seen."""
     half = (found.high - found.low) / 2
     if not np.isfinite(half) or margin <= 0:
         return np.inf
     error = half / stats.t.ppf(0.975, found.n - 1) * np.sqrt(found.n)
-    for seeds in range(2, 10_000):
+    for seeds in range(2, MOST_SEEDS):
         if stats.t.ppf(0.975, seeds - 1) * error / np.sqrt(seeds) <= margin:
             return seeds
     return np.inf

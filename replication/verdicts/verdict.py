@@ -15,6 +15,7 @@ from replication.verdicts.sizes import Label
 # "as printed": the paper's table says what the sentence says of it, which no run of ours replicates or could refute.
 Status = Literal["holds", "partly", "fails", "undecided", "as printed", "not tested"]
 VERDICTS: tuple[Status, ...] = get_args(Status)
+OPEN: tuple[Status, ...] = ("undecided", "not tested")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ def by_latent(table: pd.DataFrame, measures: dict[str, str], levels: dict[str, f
     colours = plots.coefficient_colours(sorted(table.coefficient.unique()))
     rows = -(-len(measures) // 2)
     figure, panels = plt.subplots(rows, 2, figsize=(7.2, 0.5 + 2.5 * rows), squeeze=False, sharex=True)
-    for axes, (measure, title) in zip(panels.flat, measures.items(), strict=True):
+    for axes in panels.flat[len(measures) :]:
+        axes.set_visible(False)
+    for axes, (measure, title) in zip(panels.flat, measures.items(), strict=False):
         apart = 4.0  # pixels of an image, so that the λ of one dimension do not hide each other
         for place, (c, group) in enumerate(table.groupby("coefficient")):
             shift = apart * (place - len(colours) / 2)

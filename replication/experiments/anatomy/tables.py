@@ -46,14 +46,17 @@ def turns(store: Store, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def where_errors_grow(store: Store, table: pd.DataFrame) -> pd.DataFrame:
-    """By dimension, for the networks whose pictures are kept: the squared error that the strongest guidance adds, the
-    mean over the numbers that the square part reads (`inside`) and over the others."""
+    """By dimension, for the networks whose pictures are kept: the squared error with the strongest guidance over that
+    without, of the numbers that the square part reads (`inside`) and of the others (`outside`)."""
     rows = {}
     for latent in sorted(table.latent.unique()):
         arrays, trials = kept_pictures(store, table, latent)
         if arrays:
             free, strong = (arrays["pixel_error"][place] for place in trials.index[[0, -1]])
-            rows[latent] = {"inside": (strong - free)[:latent].mean(), "outside": (strong - free)[latent:].mean()}
+            rows[latent] = {
+                "inside": strong[:latent].mean() / free[:latent].mean(),
+                "outside": strong[latent:].mean() / free[latent:].mean(),
+            }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

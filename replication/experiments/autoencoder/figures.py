@@ -288,7 +288,7 @@ def determinant_growth(store: Store, outcomes: pd.DataFrame) -> Figure:
         panels[0, column].set(title=plots.coefficient_label(c))
         panels[1, column].set(xlabel="epoch")
     panels[0, 0].set(ylabel="square part:\nrise of log|det W| / d")
-    panels[1, 0].set(ylabel="whole weight:\nrise of ½ log det(WWᵀ) / d")
+    panels[1, 0].set(ylabel="whole weight:\nrise of ½ log det(AAᵀ) / d")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncol=4)
     return figure
 
