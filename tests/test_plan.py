@@ -3,10 +3,12 @@
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from replication.experiments.owed import Run, owed, progress, runs, unfinished
 from replication.experiments.registry import store_for
+from replication.pages.verdicts import waiting
 from replication.sweep.store import Store
 from replication.verdicts.claim import load_claims
 from replication.verdicts.contrast import Contrast, still_owed
@@ -50,6 +52,12 @@ def test_a_note_names_the_runs_of_which_networks_are_missing():
     for owed_still in rows.run[rows["in results"] < rows.networks][:1]:
         assert still_owed([whole, owed_still], store) == f"run {owed_still} of plan.yml"
     assert still_owed([whole, "3"], Store(ROOT / "nowhere")) == f"runs {whole} and 3 of plan.yml"
+    notes = {
+        "undecided": f"Still to be run ({still_owed(['3'], Store(ROOT / 'nowhere'))}).",
+        "fails": "5 (run 3 of plan.yml)",
+    }
+    rows = pd.DataFrame(notes.items(), columns=["verdict", "note"])
+    assert waiting(pd.concat([rows, pd.DataFrame({"verdict": ["undecided"], "note": ["5 seeds."]})])) == 1
 
 
 @pytest.mark.parametrize("test", DECIDED.values(), ids=list(DECIDED))
