@@ -233,6 +233,21 @@ def test_a_u_is_a_parabola_that_bends_upwards_more_than_before(tmp_path, first_t
     assert tables.spread(UNET.summarised(store)).seeds.tolist() == [10, 10]
 
 
+def test_gains_are_paired_by_seed_with_and_without_the_seeds_that_mark_nothing():
+    rows = [
+        {"seed": seed, "coefficient": c, "late_accuracy": 0.5 + seed + gain * c, "late_iou": 0.1, "test_iou": marks}
+        for seed, gain, marks in ((0, 0.1, 0.2), (1, 0.3, 0.2), (2, 0.0, 0.0))
+        for c in (0.0, 1.0)
+    ]
+    assert tables.mute(pd.DataFrame(rows)) == {2}
+    found = tables.gains(pd.DataFrame(rows)).set_index(["measure", "seeds"])
+    assert found["mean"]["accuracy"].round(6).to_dict() == {"all seeds": 0.133333, "seeds that mark something": 0.2}
+    assert found.low["accuracy"].to_numpy() == pytest.approx(
+        [0.1333333 - 4.302653 * 0.1527525 / 3**0.5, 0.2 - 12.7062 * 0.1], rel=1e-4
+    )
+    assert (found["mean"]["IoU"] == 0).all()
+
+
 @pytest.mark.parametrize(("shapes", "status"), [(2 * ORDER, "holds"), (-2 * ORDER, "fails")])
 def test_the_flow_is_the_same_where_two_data_sets_order_the_layers_alike(tmp_path, shapes, status):
     claim = CLAIMS["flow-same-architecture"]
