@@ -122,17 +122,17 @@ def progress(store: Store, pending: Store | None = None) -> pd.DataFrame:
     pending = pending or Store(ROOT / "results-pending")
     rows = []
     for run in runs().values():
-        networks, done = _networks(run), _made(run, store)
+        networks = _networks(run)
         claims = len({read.claim for read in run.reads})
-        waiting = len(_made(run, pending))
-        counts = {"networks": len(networks), "in results": len(done), "pending": waiting, "claims": claims}
+        done, waiting = (len(networks & _named(run, each)) for each in (store, pending))
+        counts = {"networks": len(networks), "in results": done, "pending": waiting, "claims": claims}
         rows.append({"run": run.run, "experiment": run.experiment, "core-hours": run.core_hours, **counts})
     return pd.DataFrame(rows)
 
 
 def unfinished(numbers: Sequence[str], store: Store) -> list[str]:
     """Those of some runs of which not every network is there."""
-    return [number for number in numbers if _networks(owed(number)) - _made(owed(number), store)]
+    return [number for number in numbers if _networks(owed(number)) - _named(owed(number), store)]
 
 
 def _networks(run: Run) -> set[Key]:
@@ -148,11 +148,10 @@ def _of_part(run: Run, plan: Plan) -> Iterator[Key]:
         yield plan.data, seed, *(stored[name] for name in run.of.fields if name != "horizon")
 
 
-def _made(run: Run, store: Store) -> set[Key]:
-    """Those of its networks that are there."""
+def _named(run: Run, store: Store) -> set[Key]:
+    """The networks of a run that are there, named as `_networks` names them."""
     fields = [name for name in run.of.fields if name != "horizon"]
-    rows = run.rows(run.of.table(store))[["data", "seed", *fields]]
-    return set(rows.itertuples(index=False, name=None)) & _networks(run)
+    return set(run.rows(run.of.table(store))[["data", "seed", *fields]].itertuples(index=False, name=None))
 
 
 def owed(number: str, file: Path = FILE) -> Run:
