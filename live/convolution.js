@@ -1,5 +1,5 @@
 // From a kernel to the matrix of its convolution: which tap stands where, what its determinant sees, and the picture.
-import { add, board, button, choice, nats, readings, slider } from "./drawing.js";
+import { add, board, button, choice, nats, onTheme, readings, slider } from "./drawing.js";
 import { ADDED, NOTHING, corollary, exact, filtered, placed } from "./layouts.js";
 
 const START = [[0.1, 0.3, 0], [-0.4, 1, 0.2], [0, 0.3, -0.5]];
@@ -84,4 +84,5 @@ export function convolution(root, { picture }) {
     show(after, filtered(kernel, picture, edge));
   };
   moved();
+  onTheme(moved);
 }

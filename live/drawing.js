@@ -31,6 +31,11 @@ export function button(parent, text, pressed) {
   return made;
 }
 
+/** Call `redraw` when the reader changes the theme: a canvas, unlike SVG, does not follow the page's colours. */
+export function onTheme(redraw) {
+  new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+}
+
 /** A choice of one among several words; returns a function that reads which. */
 export function choice(parent, legend, words, chosen, moved) {
   const field = add(parent, "fieldset", { class: "explore-choice" });

@@ -608,6 +608,20 @@ def test_without_its_first_tap_the_papers_determinant_is_zero_and_the_picture_st
     assert "c₂₂ (lit) stands in 16 places" in says.inner_text() and wrong == []
 
 
+def test_a_canvas_follows_the_theme_that_the_reader_chooses(visit):
+    page, wrong = visit("notebooks/corollary-6.html")
+    lit = """canvas => {
+        const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        const opaque = data.findIndex((value, i) => i % 4 === 3 && value === 255);
+        return Array.from(data.slice(opaque - 3, opaque));
+    }"""  # fmt: skip
+    canvas = page.locator(".explore[data-kind=convolution] canvas").first
+    assert canvas.evaluate(lit) == [0x00, 0x72, 0xB2]
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_function(f"([canvas]) => ({lit})(canvas)[0] === 0x56", arg=[canvas.element_handle()])
+    assert canvas.evaluate(lit) == [0x56, 0xB4, 0xE9] and wrong == []
+
+
 def test_another_order_of_columns_changes_the_determinant_and_not_the_volume(visit):
     page, wrong = visit("notebooks/dense.html", width=390)
     figure = page.locator(".explore[data-kind=columns]")
