@@ -256,6 +256,22 @@ def test_the_flow_is_the_same_where_two_data_sets_order_the_layers_alike(tmp_pat
     assert verdict.status == status and abs(verdict.effect) > 0.95
 
 
+def test_networks_agree_with_their_own_kind_and_with_the_other_as_far_as_training_added_the_same():
+    """Three networks on one data set add multiples of the layers' order, two on another of the order reversed."""
+    order = pd.Series(ORDER)
+    one, other = (
+        pd.DataFrame({"a": order, "b": 2 * order, "c": 3 * order}),
+        pd.DataFrame({"d": -order, "e": -2 * order}),
+    )
+    table = tables.alike({"exact": {"one": one, "other": other}}).set_index(["each network on", "with the mean of"])
+    assert table["mean"].round(9).to_dict() == {
+        ("one", "the others on one"): 1, ("one", "those on other"): -1,
+        ("other", "those on one"): -1, ("other", "the others on other"): 1,
+    }  # fmt: skip
+    odd = one.assign(c=-5 * order)  # turns the mean of the others of either
+    assert tables.among_themselves(odd).round(9).to_dict() == {"a": -1, "b": -1, "c": -1}
+
+
 @pytest.mark.parametrize(
     ("first_tap", "exact", "status"), [(1, 1, "holds"), (1, -1, "partly"), (-1, 1, "partly"), (-1, -1, "fails")]
 )

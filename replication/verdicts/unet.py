@@ -32,11 +32,6 @@ def still_to_be_run(waiting: int, runs: Sequence[str], store: Store) -> Verdict:
     return Verdict("undecided", f"Networks that are planned and still to be run: {waiting} ({named}).")
 
 
-def by_layer(store: Store, network: pd.DataFrame, when: str, measure: str = "tap 1 1") -> pd.Series:
-    """A measure's mean by layer of one network, `before` or `after` training; log|c11| unless named."""
-    return tables.flow_table(store, network, when)[tables.LABELS[measure]]
-
-
 def of_plan(runs: Sequence[str], free: pd.DataFrame, data: str) -> tuple[pd.DataFrame, int]:
     """Of some unguided networks those that the runs give, and how many of the runs' are still to be made."""
     planned = {seed for run in runs for part in owed(run).parts if part["data"] == data for seed in part["seeds"]}
@@ -80,9 +75,9 @@ class UNetFlow(Test):
 
     def bends(self, store: Store, free: pd.DataFrame, measure: str) -> Array:
         """How much the parabola bends before and after training, `(2, seeds)`."""
-        alone = [free[free.trial == trial] for trial in free.trial]
         return np.array([
-            [tables.curvature(by_layer(store, one, when, measure))[0] for one in alone] for when in ("before", "after")
+            [tables.curvature(means)[0] for _, means in tables.by_network(store, free, when, measure).items()]
+            for when in ("before", "after")
         ])  # fmt: skip
 
 
@@ -109,33 +104,29 @@ class SameFlow(Test):
         if waiting := sum(missing for _, missing in made.values()):
             return still_to_be_run(waiting, self.runs, store)
         marking = {data: table[table.test_iou > 0] for data, (table, _) in made.items()}
+        if not all(map(len, marking.values())):
+            return Verdict("undecided", "On one of the two data sets no network marks anything.")
         flows = {
-            (data, when): [by_layer(store, table[table.trial == trial], when) for trial in table.trial]
+            (data, when): tables.by_network(store, table, when, "tap 1 1")
             for data, table in marking.items()
             for when in ("before", "after")
         }
         return self.judged(flows, scope(UNET, pd.concat(marking.values()), ("layers",), self.where))
 
-    def judged(self, flows: Mapping[tuple[str, str], Sequence[pd.Series]], covered: str) -> Verdict:
+    def judged(self, flows: Mapping[tuple[str, str], pd.DataFrame], covered: str) -> Verdict:
         """From the means by layer of each network, `before` and `after` training on each data set."""
-        means = {key: pd.concat(each, axis=1).mean(axis=1) for key, each in flows.items() if each}
-        if len(means) < len(flows):
-            return Verdict("undecided", "On one of the two data sets no network marks anything.", scope=covered)
-        taught = means["coco", "after"] - means["coco", "before"]
-        alike = np.array(
-            [
-                (after - before).corr(taught, method="spearman")
-                for before, after in zip(flows["shapes", "before"], flows["shapes", "after"], strict=True)
-            ]
-        )
+        made = {data: flows[data, "after"] - flows[data, "before"] for data in ("coco", "shapes")}
+        alike = tables.with_mean(made["shapes"], made["coco"]).to_numpy()
         found, no = effect(alike), np.zeros(1, bool)
         cells, more = Effects(alike[None], np.zeros_like(alike[None]), no, no, no), Region(above=self.threshold)
         status = str(decided(cells.supported(more), cells.refuted(more), "all"))
+        means = {key: each.mean(axis=1) for key, each in flows.items()}
         whole = means["coco", "after"].corr(means["shapes", "after"], method="spearman")
         untrained = [means[data, "after"].corr(means[data, "before"], method="spearman") for data in ("coco", "shapes")]
         note = (
-            f"{len(alike)} networks on shapes and {len(flows['coco', 'after'])} on COCO mark something; the whole "
-            f"pattern {whole:.2f}, and that with the one before training "
+            f"{len(alike)} networks on shapes and {len(made['coco'].columns)} on COCO mark something; each on COCO "
+            f"agrees with the mean of the others there by {tables.among_themselves(made['coco']).mean():.2f}; the "
+            f"whole pattern {whole:.2f}, and that with the one before training "
             + " and ".join(f"{one:.2f}" for one in untrained)
         )
         return Verdict(status, note, found.mean, (found.low, found.high), covered)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Table 3 beside ours, the spread over seeds, the U of Fig. 9, and the masks of Fig. 10."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -95,6 +96,43 @@ def flow_table(store: Store, outcomes: pd.DataFrame, when: str) -> pd.DataFrame:
     return means.assign(number=list(LAYERS), name=list(LAYERS.values()))
 
 
+def by_network(store: Store, outcomes: pd.DataFrame, when: str, measure: str) -> pd.DataFrame:
+    """A measure's mean, `before` or `after` training: a row for each layer's number, a column for each network."""
+    each = {trial: flow_table(store, outcomes[outcomes.trial == trial], when) for trial in outcomes.trial}
+    return pd.DataFrame({trial: table.set_index("number")[LABELS[measure]] for trial, table in each.items()})
+
+
+def changes(store: Store, outcomes: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """What training added to it."""
+    before, after = (by_network(store, outcomes, when, measure) for when in ("before", "after"))
+    return after - before
+
+
+def with_mean(changed: pd.DataFrame, taught: pd.DataFrame) -> pd.Series:
+    """Spearman's correlation over layers of each network with the mean of those of the other kind."""
+    return changed.corrwith(taught.mean(axis=1), method="spearman")
+
+
+def among_themselves(changed: pd.DataFrame) -> pd.Series:
+    """Spearman's correlation over layers of each network with the mean of the others of its kind."""
+    return pd.concat([with_mean(changed[[one]], changed.drop(columns=one)) for one in changed])
+
+
+def alike(added: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
+    """By measure, how well the networks of each data set agree with the mean of their own kind and of the other."""
+    rows = []
+    for measure, by_data in added.items():
+        for here, there in product(by_data, repeat=2):
+            own = here == there
+            found = among_themselves(by_data[here]) if own else with_mean(by_data[here], by_data[there])
+            rows.append(
+                {"measure": LABELS[measure], "each network on": here,
+                 "with the mean of": f"the others on {there}" if own else f"those on {there}",
+                 "networks": len(found), "mean": found.mean(), "least": found.min(), "most": found.max()}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def curvature(means: pd.Series) -> tuple[float, float]:
     """Coefficient of the square in a parabola over the layers' order, and its two-sided p-value: positive is a U."""
     from statsmodels.regression.linear_model import OLS  # takes a second to import
@@ -115,6 +153,21 @@ def flow_figure(store: Store, outcomes: pd.DataFrame) -> Figure:
             panel.set(title=label, ylabel="nats")
     panels[-1].set_xlabel("layer")
     panels[0].legend()
+    return figure
+
+
+def changes_figure(added: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
+    """What training added by layer, by measure and data set: thin for each network, thick for the mean."""
+    figure, panels = plt.subplots(len(added), 1, figsize=(7.2, 0.8 + 2.2 * len(added)), sharex=True, squeeze=False)
+    for panel, (measure, by_data) in zip(panels.flat, added.items(), strict=True):
+        panel.axhline(0, color="grey", linewidth=0.6)
+        for colour, (data, networks) in zip(plots.PALETTE, by_data.items(), strict=False):
+            panel.plot(networks.to_numpy(), color=colour, linewidth=0.6, alpha=0.5)
+            panel.plot(networks.mean(axis=1), color=colour, marker="o", markersize=3, linewidth=1.8, label=f"on {data}")
+        panel.set_xticks(range(len(LAYERS)), list(LAYERS))
+        panel.set(title=LABELS[measure], ylabel="nats added")
+    panels[-1, 0].set_xlabel("layer")
+    panels[0, 0].legend()
     return figure
 
 
