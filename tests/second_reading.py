@@ -438,6 +438,7 @@ class Reading:
     kind: str = "guided against unguided"
     epochs: bool = False
     pooled: tuple[str, ...] = ()  # over what the mean is taken before anything else
+    versus: tuple[str, ...] = ()  # of two kinds of guidance, told apart by the second of `by`, the one and the other
 
 
 GRID = ["2", "5", "10"]
@@ -536,6 +537,15 @@ READINGS = {
     "anatomy-black": inside("black", [100]),
     "anatomy-unguided": inside("blanking", [100], lambdas=[0.0]),
     "anatomy-saturation": inside("saturated", [60, 140], data="cifar10", lambdas=[0.01, 0.1]),
+    "anatomy-live": mnist(
+        "minimum",
+        ["11"],
+        by=["latent", "form"],
+        lambdas=STRONG,
+        where={"latent": [100], "form": ["live", "log"]},
+        ratio=True,
+        versus=("live", "log"),
+    ),
     "through-linear-share": through("linear", ["dense", "convolutional", "recurrent"]),
     "through-preserving": through("agreement", ["dense", "convolutional"]),
     "through-same-stages": through("overlap", ["dense", "convolutional"]),
@@ -660,7 +670,7 @@ READINGS = {
         ["7"],
         **SIDES,
         where={"architecture": "vgg16", "layers": ["[1]", "[1,2]"]},
-        kind="placements",
+        versus=("[1]", "[1,2]"),
     ),
     "imagenette-two-to-three-seeds": Reading("imagenette", "accuracy", "imagenette", ["7"], **SIDES, pooled=ALL),
     "large-models-convergence": Reading(
@@ -779,10 +789,11 @@ def cells_of(reading: Reading, table: pd.DataFrame, cells: Cells, planned: bool)
             if key[0] == sizes[-1]:
                 continue
             base = (sizes[sizes.index(key[0]) + 1], 0.0)
-        if reading.kind == "placements":
-            if key[1] != "[1]":
+        if reading.versus:
+            first, second = reading.versus
+            if key[1] != first:
                 continue
-            base = (key[0], "[1,2]", key[-1])
+            base = (key[0], second, key[-1])
         free = at(table, reading.by, base, set(seeds) if planned else None)
         if reading.kind == "colder":
             cold = table[table.temperature == 0]

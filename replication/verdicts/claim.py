@@ -15,7 +15,7 @@ from replication.verdicts.landscape import Trend
 from replication.verdicts.levels import Association, Benchmark, Level, Spread, Step
 from replication.verdicts.mathematics import Mathematics
 from replication.verdicts.memory import Cooled, Limit
-from replication.verdicts.paired import FewerDimensions, NeedForDimension, Paired, Placements
+from replication.verdicts.paired import FewerDimensions, NeedForDimension, Paired, Versus
 from replication.verdicts.reanalysis import Reanalysis
 from replication.verdicts.unet import SameFlow, UNetFlow
 
@@ -32,7 +32,7 @@ AnyTest = Annotated[
     | Spread
     | Signs
     | FewerDimensions
-    | Placements
+    | Versus
     | NeedForDimension
     | Benchmark
     | Flow

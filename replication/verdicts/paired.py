@@ -48,19 +48,23 @@ class FewerDimensions(Contrast):
         return len(self.asked())
 
 
-class Placements(Contrast):
-    """Guidance at one placement minus guidance at another, in each λ."""
+class Versus(Contrast):
+    """Guidance of one kind against guidance of another, such as two placements or two forms of the loss, in each λ.
 
-    kind: Literal["placements"]
-    placements: tuple[str, str]
+    The field in which they differ is among those of `by`; the first of its two values is set against the second.
+    """
+
+    kind: Literal["versus"]
+    field: str
+    values: tuple[str, str]
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
-        first, second = self.placements
+        first, second = self.values
         return [
-            pair(self, key, seeds, chosen(table, self.keyed(key) | {"layers": second}, seeds),
+            pair(self, key, seeds, chosen(table, self.keyed(key) | {self.field: second}, seeds),
                  chosen(table, self.keyed(key), seeds))
             for key, seeds in asked.items()
-            if self.keyed(key)["layers"] == first
+            if self.keyed(key)[self.field] == first
         ]  # fmt: skip
 
 
