@@ -76,7 +76,8 @@ def _judged(free: pd.DataFrame, strong: pd.DataFrame, group: pd.DataFrame) -> di
         theirs = paper.sign_grid("mnist", {"test_mse": "mse"}.get(measure, measure))[1]
         grids[name] = agreement(sign_table(samples), theirs) if whole else np.nan
     values = {f"{what}, {'λ = 0' if who == 'free' else 'λ ≥ 0.01'}": v for (what, who), v in measured.items()}
-    return {"statements met": sum(met), **grids, **values, "seeds": strong.seed.nunique()}
+    bounds = {f"bound, {'λ = 0' if who == 'free' else 'λ ≥ 0.01'}": bool(each) for who, each in late.items()}
+    return {"statements met": sum(met), **grids, **values, **bounds, "seeds": strong.seed.nunique()}
 
 
 def time_to(store: Store, table: pd.DataFrame, errors: list[float]) -> pd.DataFrame:
@@ -119,11 +120,16 @@ def races(times: pd.DataFrame) -> pd.DataFrame:
     return guided.assign(result=result).groupby(["latent", "coefficient", "result"]).size().unstack(fill_value=0)
 
 
+def stops(runs: pd.DataFrame) -> str:
+    """The mean stopping epoch; at least that where some run had not stopped at the horizon."""
+    return f"{'≥ ' if runs.censored.any() else ''}{runs.stopping_epoch.mean():.1f}"
+
+
 def alternatives(table: pd.DataFrame, latent: int = 100) -> pd.DataFrame:
     """Each way to shape the encoder with its best setting: chosen by validation MSE, judged by test MSE.
 
-    Both at the stopping epoch; the difference to the unguided network is paired by seed. A way counts
-    only with all its settings, each over the same seeds as the unguided network has.
+    Both at the epoch at which the table was read; the difference to the unguided network is paired by seed. A way
+    counts only with all its settings, each over the same seeds as the unguided network has.
     """
     at = table[(table.data == "mnist") & (table.latent == latent) & (table.batch == 32)]
     free = AUTOENCODER.default(at).query("coefficient == 0").set_index("seed")
@@ -147,7 +153,7 @@ def alternatives(table: pd.DataFrame, latent: int = 100) -> pd.DataFrame:
         difference = effect((best.test_mse - free.test_mse.loc[seeds]).to_numpy())
         rows.append(
             {"way": name, "setting": f"λ = {coefficient:g}" if coefficient else f"gain {Init.read(init).gain:g}",
-             "test MSE": best.test_mse.mean(), "stopping epoch": best.stopping_epoch.mean(),
+             "test MSE": best.test_mse.mean(), "stopping epoch": stops(best),
              "minus unguided": difference.mean, "low": difference.low, "high": difference.high, "seeds": len(seeds)}
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("way")
