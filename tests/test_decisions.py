@@ -257,6 +257,7 @@ test_of.__test__ = False
         (0.0, "fails", "equivalent to none"),
         (0.005, "fails", "opposite"),
         (-0.0004, "fails", "equivalent to none"),
+        (-0.002, "holds", "smaller than printed"),  # on the margin: shown to lie below zero, and not to lie within
     ],
 )
 def test_a_true_effect_none_the_opposite_and_one_within_the_margin(made_outcomes, planned, shift, verdict, said):
@@ -528,6 +529,24 @@ def test_fewer_dimensions_compares_with_the_next_larger_unguided_network(made_ou
         table["best_test_mse"] -= table.latent / 40 * 0.002
         made_outcomes(AUTOENCODER, table)
         assert test.decide(Store("nowhere")).status == verdict
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.5, "holds"), (1.0, "fails"), (1.04, "fails"), (0.7, "fails")])
+def test_two_kinds_of_guidance_are_compared_with_each_other(made_outcomes, planned, factor, verdict):
+    """Both are worse than no guidance, by far; a network of the second kind without a partner says nothing."""
+    strengths = [0.01, 0.1]
+    planned(AUTOENCODER, mnist(coefficients=[0.0, *strengths]), mnist(coefficients=strengths) | {"form": "live"})
+    test = test_of(kind="versus", field="form", values=["live", "log"], by=["latent", "form"], statistic="ratio",
+                   claimed={"above": 1}, margin=0.1, coefficients=strengths, horizon=50,
+                   where={"form": ["live", "log"]})  # fmt: skip
+    log = runs(lambda d, c: 0.02, coefficients=[0.0, *strengths], noise=1e-4)
+    live = log[log.coefficient > 0].assign(form="live", trial=lambda t: t.trial + "live")
+    live["best_test_mse"] *= factor
+    made_outcomes(AUTOENCODER, pd.concat([log, live], ignore_index=True))
+    found = test.decide(Store("nowhere"))
+    assert found.status == verdict and found.effect == pytest.approx(factor)
+    made_outcomes(AUTOENCODER, pd.concat([log, live[live.seed > 3]], ignore_index=True))
+    assert test.decide(Store("nowhere")).status == "undecided"
 
 
 @pytest.mark.parametrize(

@@ -285,9 +285,15 @@ def test_without_an_effect_a_change_is_found_in_one_of_twenty_ledgers():
     assert max(kept[name]["verdicts"]["none"]["holds"] for name in changes) < 0.075  # 0.05 and four standard errors
 
 
+def test_beside_every_verdict_against_the_paper_stands_an_objection():
+    rows = ledger.rows()
+    against = rows[rows.source.isin(["paper", "report"]) & rows.verdict.isin(["fails", "partly"])]
+    assert len(against) and against.id[against.objection == ""].tolist() == []
+
+
 def test_formulas_of_the_ledger_are_set_as_formulas():
     for row in ledger.rows().itertuples():
-        for text in (row.quote, row.measure, row.threshold, sentence(row.note), row.scope):
+        for text in (row.quote, row.measure, row.threshold, row.objection, sentence(row.note), row.scope):
             assert not left_plain(text), f"{row.id}: {text}"
     assert left_plain("mean log|c99|") and left_plain("the matrix V_M") and not left_plain("log|c11| to 2e-11")
     assert typeset("below 2e-11 of -3 & <x>") == "below 2·10<sup>−11</sup> of −3 &amp; &lt;x&gt;"

@@ -1,6 +1,7 @@
 """The ledger's formulas as TeX. Claims and tests are plain text, to be read in `claims.yml` and in a terminal too."""
 
 import re
+from collections.abc import Iterator
 
 from markupsafe import Markup, escape
 
@@ -66,12 +67,17 @@ def _math(tex: str) -> Markup:
     return Markup(r'<span class="math notranslate nohighlight">\({}\)</span>').format(tex)
 
 
-def _raised(text: str) -> Markup:
-    """`2e-11` as 2·10⁻¹¹."""
-    parts, at = [], 0
+def numerals(text: str) -> Iterator[tuple[str, str]]:
+    """Pieces of a text with minus signs for hyphens, and the power that is raised after each: `2e-11` as 2·10⁻¹¹."""
+    at = 0
     for found in _POWER.finditer(text):
-        digits, power = found[1].replace("-", "−"), str(int(found[2])).replace("-", "−")
-        lead = "" if digits == "1" else f"{digits}·"
-        parts += [escape(_MINUS.sub("−", text[at : found.start()])), Markup("{}10<sup>{}</sup>").format(lead, power)]
+        digits = found[1].replace("-", "−")
+        lead = "10" if digits == "1" else f"{digits}·10"
+        yield _MINUS.sub("−", text[at : found.start()]) + lead, str(int(found[2])).replace("-", "−")
         at = found.end()
-    return Markup("").join([*parts, escape(_MINUS.sub("−", text[at:]))])
+    yield _MINUS.sub("−", text[at:]), ""
+
+
+def _raised(text: str) -> Markup:
+    sup = Markup("<sup>{}</sup>")
+    return Markup("").join(escape(piece) + (sup.format(power) if power else "") for piece, power in numerals(text))

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from myst_nb import glue
 
 from replication.pages.typeset import typeset
+from replication.verdicts import ledger
 from replication.verdicts.contrast import IN_PLAN
 from replication.verdicts.verdict import OPEN, VERDICTS
 
@@ -44,12 +45,8 @@ _SOURCES = {
 
 
 def span(row: Any) -> str:
-    """The 95% interval of a row's effect; of a bound the end that it has, where a ratio's lower end is 0."""
-    low = -math.inf if row.unit.startswith("ratio") and row.low == 0 else row.low
-    ends = [f"{end:.3g}" if math.isfinite(end) else "" for end in (low, row.high)]
-    if all(ends):
-        return f" (95% interval {ends[0]} to {ends[1]})"
-    return f" (95%: at least {ends[0]})" if ends[0] else f" (95%: at most {ends[1]})" if ends[1] else ""
+    """The 95% interval of a row's effect."""
+    return ledger.span(row.low, row.high, row.unit.startswith("ratio"))
 
 
 def sentence(note: str) -> str:

@@ -324,7 +324,7 @@ class Contrast(Test):
             return LONGER
         widest = max(unsure, key=lambda each: each.high - each.low)
         half = (widest.high - widest.low) / 2
-        width = f"The {'widest ' if len(unsure) > 1 else ''}interval is ± {half:.2g} wide"
+        width = f"The {'widest ' if len(unsure) > 1 else ''}interval is ± {self._said(half)} wide"
         if not self.margin:
             # Not always the widest: an effect close to a bound takes more seeds.
             most = max(seeds_for(each, self._gap(each)) for each in unsure)
@@ -333,8 +333,12 @@ class Contrast(Test):
             ("printed effect", abs(self.scaled(self.printed or 0))) if self.coarse else ("margin", self.scaled_margin)
         )
         if half <= scale:
-            return f"{width}, less than the {name}, {scale:.2g}, and lies across a bound of the claim."
-        return f"{width} and the {name} {scale:.2g}: {would_do(seeds_for(widest, scale))}."
+            return f"{width}, less than the {name}, {self._said(scale)}, and lies across a bound of the claim."
+        return f"{width} and the {name} {self._said(scale)}: {would_do(seeds_for(widest, scale))}."
+
+    def _said(self, size: float) -> str:
+        """A margin or the half of an interval: of ratios in percent."""
+        return f"{100 * np.expm1(size):.2g}%" if self.statistic == "ratio" else f"{size:.2g}"
 
     def _gap(self, found: Effect) -> float:
         """How far an effect lies from the nearest bound of the claim."""

@@ -6,7 +6,7 @@ it has changed.
 
 import json
 from collections.abc import Sequence
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import Any
 
 import pandas as pd
@@ -35,7 +35,7 @@ def decide(claims: Sequence[Claim], store: Store) -> pd.DataFrame:
             stated
             | {"verdict": verdict.status, "effect": verdict.effect, "low": low, "high": high}
             | {"scope": verdict.scope, "note": verdict.note, "label": verdict.label, "explored": verdict.explored}
-            | {"over_paper": verdict.over_paper, "beside": [_beside(other) for other in verdict.beside]}
+            | {"over_paper": verdict.over_paper, "beside": [_beside(claim.test, other) for other in verdict.beside]}
             | _size(claim.test)
         )
     return pd.DataFrame(rows)
@@ -49,11 +49,19 @@ def _size(test: Test) -> dict[str, Any]:
     return {"printed": printed, "margin": test.margin, "unit": f"{test.statistic} of {test.measure}"}
 
 
-def _beside(other: Beside) -> dict[str, str]:
+def span(low: float, high: float, ratio: bool) -> str:
+    """A 95% interval in words; of a bound the end that it has, where a ratio's lower end is 0."""
+    ends = [f"{end:.3g}" if isfinite(end) else "" for end in (-inf if ratio and low == 0 else low, high)]
+    if all(ends):
+        return f" (95% interval {ends[0]} to {ends[1]})"
+    return f" (95%: at least {ends[0]})" if ends[0] else f" (95%: at most {ends[1]})" if ends[1] else ""
+
+
+def _beside(test: Test, other: Beside) -> dict[str, str]:
     """Another reading in words: its name, its verdict, its effect."""
-    low, high = other.interval
-    size = f"{other.effect:.3g} ({low:.3g} to {high:.3g})" if isfinite(other.effect) else ""
-    return {"reading": other.reading, "verdict": other.status, "effect": size}
+    ratio = isinstance(test, Contrast) and test.read(test.beside[other.reading]).statistic == "ratio"
+    size = f"{other.effect:.3g}{' times' if ratio else ''}{span(*other.interval, ratio)}"
+    return {"reading": other.reading, "verdict": other.status, "effect": size if isfinite(other.effect) else ""}
 
 
 def rows(section: str = "", prefix: str = "") -> pd.DataFrame:

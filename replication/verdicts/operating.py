@@ -95,12 +95,13 @@ def _alike(cells: list[Cell]) -> float:
 
 
 def scenarios(test: Contrast) -> dict[str, float]:
-    """Effects, on the scale of the test: none, the printed one, and one in the middle of what a level claims."""
+    """Effects, on the scale of the test: none, the printed one; of a level the middle of its range, or its bound."""
     if isinstance(test, Step):
         return {"none": EVEN, "the paper's": TWO_GROUPS}
     if isinstance(test, Level):
-        ends = [test.claimed.above, test.claimed.below]
-        return {"the paper's": float(np.mean(ends))} if np.isfinite(ends).all() else {}
+        ends = [test.scaled(end) for end in (test.claimed.above, test.claimed.below)]
+        known = [end for end in ends if np.isfinite(end)]
+        return {"the paper's" if len(known) == 2 else "on the bound": float(np.mean(known))}
     found = {"none": 0.0}
     if test.printed is not None:
         found["the paper's"] = test.scaled(test.printed)

@@ -72,6 +72,7 @@ class UNetConfig(Config):
 FED_UP = (19, 24, 29, 34, 39)
 PLACEMENTS = ((2,), (2, 3), (3, 7, 11, 15), (3, 7, 11, 15, *FED_UP), FED_UP)
 STOPPING = EarlyStopping(patience=10, min_delta=0.01)
+ANY_GAIN = EarlyStopping(patience=10)  # where each improvement counts, however small
 LATE = (21, 30)  # epochs, named before the seeds that are read there
 # Pictures of the test split whose predicted masks a record keeps.
 SHOWN = 6
@@ -223,7 +224,8 @@ def outcomes(store: Store, epoch: int | None = None) -> pd.DataFrame:
 
     The rule watches the error on validation images. `test_pooled_iou` is the ratio of the summed areas, `test_iou` the
     mean of the images' ratios; `training_seconds` is the time until the stop. Beside them `diverged`, and `censored`
-    where the horizon came before the stop, and `late_accuracy` and `late_iou`, the means over the epochs 21 to 30.
+    where the horizon came before the stop, `stopping_epoch_0` and `censored_0` by a rule without a tolerance, and
+    `late_accuracy` and `late_iou`, the means over the epochs 21 to 30.
     """
     rows = []
     for trial, curve in store.curves(UNET.name).groupby("trial"):
@@ -231,6 +233,8 @@ def outcomes(store: Store, epoch: int | None = None) -> pd.DataFrame:
         stop = STOPPING(curve.validation_loss[1:].to_numpy())
         at = stop.epoch if epoch is None else epoch
         rows.append({**curve.loc[at], "trial": trial, "stopping_epoch": stop.epoch, "censored": stop.censored})
+        tolerant = ANY_GAIN(curve.validation_loss[1:].to_numpy())
+        rows[-1] |= {"stopping_epoch_0": tolerant.epoch, "censored_0": tolerant.censored}
         rows[-1]["training_seconds"] = curve.seconds[1 : at + 1].sum()
         # Early epochs of curves as noisy as these are draws; NaN where a run was shorter.
         late = curve.loc[LATE[0] : LATE[1]]
@@ -257,6 +261,7 @@ UNET = Experiment(
         "test_accuracy": "higher", "test_iou": "higher", "test_pooled_iou": "higher", "test_loss": "lower",
         "validation_accuracy": "higher", "validation_iou": "higher", "validation_pooled_iou": "higher",
         "validation_loss": "lower", "train_loss": "lower", "stopping_epoch": "lower", "censored": "lower",
+        "stopping_epoch_0": "lower", "censored_0": "lower",
         "training_seconds": "lower", "diverged": "lower", "late_accuracy": "higher", "late_iou": "higher",
     },
     columns=CURVES | {f"{split}_iou": SHARE for split in ("train", "validation", "test")},
