@@ -244,6 +244,16 @@ def test_the_first_use_of_a_word_of_the_glossary_leads_to_its_entry(site):
         assert page.count(entry) == 1, word
 
 
+def test_numbers_that_prose_takes_from_code_have_minus_signs_and_raised_powers(site):
+    pasted = [
+        text
+        for page in (site / "notebooks").glob("*.html")
+        for text in re.findall(r'<span class="pasted-text">([^<]*)', page.read_text(encoding="utf-8"))
+    ]
+    assert any("−" in text for text in pasted)
+    assert [text for text in pasted if re.search(r"(?<![\w)])-\d|\de[+-]?\d", text)] == []
+
+
 def test_what_is_offered_for_download_is_there(site):
     for path in [page for page in PAGES if page.startswith("notebooks/")]:
         offered = [link for link in links(site, path, "downloads") if not link.startswith("http")]

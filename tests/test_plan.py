@@ -1,5 +1,7 @@
 """plan.yml: the runs that are owed, fixed beforehand."""
 
+import math
+import re
 from itertools import product
 from pathlib import Path
 
@@ -32,6 +34,31 @@ def test_every_run_names_its_cells_seeds_and_claims(run):
         test = CLAIMS[read.claim].test
         others = [test.read(changed) for changed in getattr(test, "beside", {}).values()]
         assert any(run.run in each.runs for each in (test, *others)), read.claim
+
+
+def bounds(test) -> set[float]:
+    """The margin of a test and of its other readings, and the numbers that they put the effect between."""
+    found = set()
+    for each in (test, *(test.read(changed) for changed in getattr(test, "beside", {}).values())):
+        claimed = (
+            [v for v in (each.claimed.above, each.claimed.below) if abs(v) < math.inf]
+            if hasattr(each, "claimed")
+            else []
+        )
+        found |= {abs(v) for v in claimed} | {abs(v - 1) for v in claimed}  # "10 %" of a ratio is 1.1
+        found |= {getattr(each, name) for name in ("margin", "threshold") if hasattr(each, name)}
+    return found
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=lambda run: run.run)
+def test_margins_and_windows_of_the_plan_are_those_of_the_tests(run):
+    for read in run.reads:
+        test, stated = CLAIMS[read.claim].test, str(read.margin).replace("none", "")
+        unit = 100 if "%" in stated else 1
+        for number in re.findall(r"\d+(?:\.\d+)?", stated):
+            assert any(math.isclose(float(number) / unit, each, abs_tol=1e-9) for each in bounds(test)), read
+        if "the stop beside it" in read.window:
+            assert "at the stop" in test.beside, read.claim
 
 
 def test_what_is_there_of_a_run_is_counted():

@@ -215,6 +215,30 @@ def made_store(
     return store
 
 
+def test_scores_are_means_over_late_epochs_and_the_stop_stands_beside(tmp_path):
+    """Runs stop at epoch 13, where guidance is behind; from epoch 21 on it is ahead."""
+    store, stack, rows = Store(tmp_path), [], []
+    for seed in range(3, 13):
+        for c in (0.0, 1e-3):
+            rest = {"horizon": 30, "coefficient": c, "layers": unet.FED_UP, "image": 96, "channels": 16, "batch": 8}
+            stack.append(Trial("unet", UNET.protocol, "coco", "f", seed, UNET.configured(**rest)))
+            for epoch in range(31):
+                gain = (0.2 if epoch > 20 else -0.2) * (c > 0)
+                values = dict.fromkeys(("train_loss", "seconds", "test_accuracy"), 0.5) | {"test_iou": 0.5 + gain}
+                values |= dict.fromkeys(
+                    (f"{s}_{m}" for s in ("validation", "test") for m in ("intersection", "union")), 1.0
+                )
+                loss = {"validation_loss": abs(epoch - 3) / 10 + seed / 1000}
+                rows.append({"trial": stack[-1].id, "epoch": epoch} | values | loss)
+    store.write(stack, StackResult(pd.DataFrame(rows)), [Scope("reduced", "made up")] * len(stack), PROVENANCE)
+    table = UNET.summarised(store)
+    assert (table.stopping_epoch == 13).all()
+    verdict = CLAIMS["unet-masks"].test.decide(store)
+    assert verdict.status == "holds" and verdict.effect == pytest.approx(0.2)
+    (stop,) = [other for other in verdict.beside if "stop" in other.reading]
+    assert stop.status == "fails" and stop.effect == pytest.approx(-0.2)
+
+
 @pytest.mark.parametrize(
     ("first_tap", "exact", "before", "status"),
     [(2, 2, 0, "holds"), (2, 0, 0, "undecided"), (0, 0, 0, "undecided"), (2, -2, 0, "partly"), (-2, -2, 0, "fails"),
