@@ -18,7 +18,7 @@ from replication import paper, reads
 from replication.experiments.registry import store_for
 from replication.pages import forest
 from replication.pages.typeset import left_plain, typeset
-from replication.pages.verdicts import marks, render, sentence, shown
+from replication.pages.verdicts import marks, render, sentence, shown, since_the_first
 from replication.statistics import agreement, effect, holm, sign_table
 from replication.sweep.store import Store
 from replication.verdicts import ledger, mathematics, operating, reanalysis
@@ -289,6 +289,16 @@ def test_beside_every_verdict_against_the_paper_stands_an_objection():
     rows = ledger.rows()
     against = rows[rows.source.isin(["paper", "report"]) & rows.verdict.isin(["fails", "partly"])]
     assert len(against) and against.id[against.objection == ""].tolist() == []
+
+
+def test_verdicts_that_changed_since_the_first_ledger_have_a_reason():
+    """Other runs may change the claims on them; one that no run decides changes by a rule alone."""
+    rows, claims = ledger.rows(), {claim.id: claim.test for claim in load_claims(ROOT / "claims.yml")}
+    turned = since_the_first(rows).set_index("claim")
+    assert (turned["first"] != turned.now).all()
+    assert {name for name in turned.index if not hasattr(claims[name], "runs")} <= set(
+        turned.index[turned["because of"] != "planned seeds"]
+    )
 
 
 def test_formulas_of_the_ledger_are_set_as_formulas():

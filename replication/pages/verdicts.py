@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from IPython.display import HTML
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from myst_nb import glue
 
+from replication import ROOT, reads
 from replication.pages.typeset import typeset
 from replication.verdicts import ledger
 from replication.verdicts.contrast import IN_PLAN
@@ -98,6 +100,20 @@ PROMISES = {
     "fewer dimensions": "rich-representations",
     "higher accuracy": "better-generalisation",
 }
+
+
+def since_the_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """The claims of the first ledger whose verdict is another today, with the reason: a rule, or else new seeds."""
+    first = yaml.safe_load(reads.read_text(ROOT / "first-ledger.yml"))
+    now, why = rows.set_index("id").verdict, first["reasons"]
+    return pd.DataFrame(
+        [
+            {"claim": name, "first": before, "now": now[name], "because of": why.get(name, "planned seeds")}
+            for before, names in first["verdicts"].items()
+            for name in names
+            if now[name] != before
+        ]
+    )
 
 
 def promises(rows: pd.DataFrame) -> HTML:
