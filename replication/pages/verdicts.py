@@ -48,7 +48,7 @@ _SOURCES = {
 
 def span(row: Any) -> str:
     """The 95% interval of a row's effect."""
-    return ledger.span(row.low, row.high, row.unit.startswith("ratio"))
+    return ledger.span(row.low, row.high, row.unit)
 
 
 def sentence(note: str) -> str:

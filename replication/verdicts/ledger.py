@@ -18,6 +18,7 @@ from replication.provenance import computing
 from replication.sweep.store import InvalidRecord, Store
 from replication.verdicts.claim import Claim, load_claims
 from replication.verdicts.contrast import Contrast
+from replication.verdicts.grids import Signs
 from replication.verdicts.verdict import Beside, Test
 
 KEPT = ROOT / "_build" / "ledger.json"
@@ -46,12 +47,23 @@ def _size(test: Test) -> dict[str, Any]:
     if not isinstance(test, Contrast):
         return {"printed": nan, "margin": nan, "unit": ""}
     printed = nan if test.printed is None else test.printed
-    return {"printed": printed, "margin": test.margin, "unit": f"{test.statistic} of {test.measure}"}
+    return {"printed": printed, "margin": test.margin, "unit": _unit(test)}
 
 
-def span(low: float, high: float, ratio: bool) -> str:
-    """A 95% interval in words; of a bound the end that it has, where a ratio's lower end is 0."""
-    ends = [f"{end:.3g}" if isfinite(end) else "" for end in (-inf if ratio and low == 0 else low, high)]
+def _unit(test: Contrast) -> str:
+    return "share of signs" if isinstance(test, Signs) else f"{test.statistic} of {test.measure}"
+
+
+def span(low: float, high: float, unit: str) -> str:
+    """A 95% interval in words; of a bound the end that it has, where a ratio's lower end is 0.
+
+    A share of signs has no interval: it reaches as far as the entries that are not sure would take it.
+    """
+    if unit.startswith("share"):
+        return f" (up to {high:.3g} with those that are not sure)" if high > low else ""
+    ends = [
+        f"{end:.3g}" if isfinite(end) else "" for end in (-inf if unit.startswith("ratio") and low == 0 else low, high)
+    ]
     if all(ends):
         return f" (95% interval {ends[0]} to {ends[1]})"
     return f" (95%: at least {ends[0]})" if ends[0] else f" (95%: at most {ends[1]})" if ends[1] else ""
@@ -59,8 +71,11 @@ def span(low: float, high: float, ratio: bool) -> str:
 
 def _beside(test: Test, other: Beside) -> dict[str, str]:
     """Another reading in words: its name, its verdict, its effect."""
-    ratio = isinstance(test, Contrast) and test.read(test.beside[other.reading]).statistic == "ratio"
-    size = f"{other.effect:.3g}{' times' if ratio else ''}{span(*other.interval, ratio)}"
+    unit = _unit(test.read(test.beside[other.reading])) if isinstance(test, Contrast) else ""
+    said = span(*other.interval, unit)
+    if not said and unit and not unit.startswith("share"):
+        said = " (no interval: runs had not stopped)"
+    size = f"{other.effect:.3g}{' times' if unit.startswith('ratio') else ''}{said}"
     return {"reading": other.reading, "verdict": other.status, "effect": size if isfinite(other.effect) else ""}
 
 

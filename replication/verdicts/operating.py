@@ -1,5 +1,7 @@
 """How often each test says what: a thousand made-up ledgers a claim, without any effect and with the paper's.
 
+Of a claim on a level: in the middle of its range, or on its bound.
+
 Every cell gets its planned number of seeds. Their spread is that of the records, as uncertain as the seeds leave it: in
 each ledger it is multiplied by √(df/χ²). Seeds shift all cells of a ledger alike as far as they do in the records.
 Epochs are whole numbers, so that made-up ones have the ties of real ones; and where unguided runs of the records had
@@ -101,7 +103,7 @@ def scenarios(test: Contrast) -> dict[str, float]:
     if isinstance(test, Level):
         ends = [test.scaled(end) for end in (test.claimed.above, test.claimed.below)]
         known = [end for end in ends if np.isfinite(end)]
-        return {"the paper's" if len(known) == 2 else "on the bound": float(np.mean(known))}
+        return {"in the middle" if len(known) == 2 else "on the bound": float(np.mean(known))}
     found = {"none": 0.0}
     if test.printed is not None:
         found["the paper's"] = test.scaled(test.printed)

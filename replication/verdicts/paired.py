@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pandas as pd
+from pydantic import model_validator
 
 from replication.experiments.owed import Key
 from replication.sweep.store import Store
@@ -57,6 +58,12 @@ class Versus(Contrast):
     kind: Literal["versus"]
     field: str
     values: tuple[str, str]
+
+    @model_validator(mode="after")
+    def _in_cells(self) -> Self:
+        if self.field not in self.by:
+            raise ValueError(f"field must be one of by, {', '.join(self.by)}, got {self.field!r}")
+        return self
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
         first, second = self.values

@@ -123,10 +123,12 @@ class SameFlow(Test):
         means = {key: each.mean(axis=1) for key, each in flows.items()}
         whole = means["coco", "after"].corr(means["shapes", "after"], method="spearman")
         untrained = [means[data, "after"].corr(means[data, "before"], method="spearman") for data in ("coco", "shapes")]
+        own = [tables.among_themselves(each).mean() for each in made.values() if len(each.columns) > 1]
+        among = " and ".join(f"{one:.2f}" for one in own[::-1])
         note = (
-            f"{len(alike)} networks on shapes and {len(made['coco'].columns)} on COCO mark something; each on COCO "
-            f"agrees with the mean of the others there by {tables.among_themselves(made['coco']).mean():.2f}; the "
-            f"whole pattern {whole:.2f}, and that with the one before training "
+            f"{len(alike)} networks on shapes and {len(made['coco'].columns)} on COCO mark something; each "
+            f"agrees with the mean of the others on the same data by {among}; "
+            f"the whole pattern {whole:.2f}, and that with the one before training "
             + " and ".join(f"{one:.2f}" for one in untrained)
         )
         return Verdict(status, note, found.mean, (found.low, found.high), covered)  # type: ignore[arg-type]

@@ -230,7 +230,7 @@ def _picture(pixels: np.ndarray) -> np.ndarray:
 def time_to_quality(median: pd.DataFrame) -> Figure:
     """Median epochs to each test MSE, one panel for a latent dimension; a line ends where half of the runs do.
 
-    Lines that coincide run side by side: each λ is moved off λ = 0, up and to the left, across the lines' slope.
+    So that lines which coincide run side by side, each λ is moved off the one before, up and to the left.
     """
     latents = sorted(median[median.epochs.notna()].latent.unique())
     colours = plots.coefficient_colours(sorted(median.coefficient.unique()))
@@ -241,7 +241,7 @@ def time_to_quality(median: pd.DataFrame) -> Figure:
     )
     for axes in panels.flat[len(latents) :]:
         axes.axis("off")
-    beside = 0.9 / 72  # inches: a little less than a line's width
+    beside = 0.9 / 72  # inches, each way
     for axes, latent in zip(panels.flat, latents, strict=False):
         for place, (c, line) in enumerate(median[median.latent == latent].groupby("coefficient")):
             line = line.sort_values("error", ascending=False)

@@ -233,8 +233,8 @@ def outcomes(store: Store, epoch: int | None = None) -> pd.DataFrame:
         stop = STOPPING(curve.validation_loss[1:].to_numpy())
         at = stop.epoch if epoch is None else epoch
         rows.append({**curve.loc[at], "trial": trial, "stopping_epoch": stop.epoch, "censored": stop.censored})
-        tolerant = ANY_GAIN(curve.validation_loss[1:].to_numpy())
-        rows[-1] |= {"stopping_epoch_0": tolerant.epoch, "censored_0": tolerant.censored}
+        strict = ANY_GAIN(curve.validation_loss[1:].to_numpy())
+        rows[-1] |= {"stopping_epoch_0": strict.epoch, "censored_0": strict.censored}
         rows[-1]["training_seconds"] = curve.seconds[1 : at + 1].sum()
         # Early epochs of curves as noisy as these are draws; NaN where a run was shorter.
         late = curve.loc[LATE[0] : LATE[1]]
