@@ -104,6 +104,8 @@ def test_alternatives_choose_by_validation_and_judge_by_test():
     assert gram.setting == "λ = 0.01" and gram["minus unguided"] == pytest.approx(0.55) and gram.seeds == 2
     assert gram["stopping epoch"] == "≥ 5.0"
     assert (table.drop(index=gram.name).setting == "not run here").all()
+    none = tables.alternatives(outcomes(AUTOENCODER, rows[:2]))
+    assert (none.setting == "not run here").all() and none.high.isna().all()
 
 
 def test_reciprocal_gradients_are_zero_exactly_where_the_determinant_underflows():

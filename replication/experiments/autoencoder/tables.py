@@ -156,7 +156,8 @@ def alternatives(table: pd.DataFrame, latent: int = 100) -> pd.DataFrame:
              "test MSE": best.test_mse.mean(), "stopping epoch": stops(best),
              "minus unguided": difference.mean, "low": difference.low, "high": difference.high, "seeds": len(seeds)}
         )  # fmt: skip
-    return pd.DataFrame(rows).set_index("way")
+    measured = ["test MSE", "stopping epoch", "minus unguided", "low", "high", "seeds"]
+    return pd.DataFrame(rows, columns=["way", "setting", *measured]).set_index("way")
 
 
 def reciprocal_gradients(latents: tuple[int, ...], eps: tuple[float, ...], pixels: int = 784) -> pd.DataFrame:
