@@ -292,6 +292,8 @@ def test_networks_agree_with_their_own_kind_and_with_the_other_as_far_as_trainin
         ("one", "the others on one"): 1, ("one", "those on other"): -1,
         ("other", "those on one"): -1, ("other", "the others on other"): 1,
     }  # fmt: skip
+    (panel,) = tables.changes_figure({"exact": {"one": one.set_index(order + 7), "other": other}}).axes
+    assert all(line.get_xdata()[0] == 0 for line in panel.lines)  # numbers of layers are no places
     odd = one.assign(c=-5 * order)  # turns the mean of the others of either
     assert tables.among_themselves(odd).round(9).to_dict() == {"a": -1, "b": -1, "c": -1}
 

@@ -163,7 +163,14 @@ def changes_figure(added: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
         panel.axhline(0, color="grey", linewidth=0.6)
         for colour, (data, networks) in zip(plots.PALETTE, by_data.items(), strict=False):
             panel.plot(networks.to_numpy(), color=colour, linewidth=0.6, alpha=0.5)
-            panel.plot(networks.mean(axis=1), color=colour, marker="o", markersize=3, linewidth=1.8, label=f"on {data}")
+            panel.plot(
+                networks.mean(axis=1).to_numpy(),
+                color=colour,
+                marker="o",
+                markersize=3,
+                linewidth=1.8,
+                label=f"on {data}",
+            )
         panel.set_xticks(range(len(LAYERS)), list(LAYERS))
         panel.set(title=LABELS[measure], ylabel="nats added")
     panels[-1, 0].set_xlabel("layer")
