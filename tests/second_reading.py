@@ -754,6 +754,13 @@ def compare(guided: pd.Series, free: pd.Series, reading: Reading) -> pd.DataFram
     return pd.DataFrame({"effect": both.guided - both.free, "rounding": unit * math.sqrt(2)})
 
 
+def even(rows: pd.DataFrame, value: str, seeds: pd.Index) -> pd.Series:
+    """Where runs had not stopped, none counts as later than the shortest of these."""
+    values = rows.loc[seeds, value].astype(float)
+    late = rows.loc[seeds, "late"].astype(bool) if value in ("stop", "until") else pd.Series(False, seeds)
+    return values.clip(upper=values[late].min()) if late.any() else values
+
+
 def at(table: pd.DataFrame, names: list[str], key: tuple, seeds: dict[int, float] | set[int] | None) -> pd.DataFrame:
     """The networks of a cell, the longest run of each; unguided ones whatever they say of guidance."""
     kept = table.coefficient == key[-1]
@@ -800,7 +807,7 @@ def cells_of(reading: Reading, table: pd.DataFrame, cells: Cells, planned: bool)
             guided, free = at(table[table.temperature != 0], [], key[-1:], seeds), at(cold, [], (0.0,), seeds)
         if reading.kind == "level":
             effects = pd.DataFrame(
-                {"effect": guided[reading.value].astype(float), "rounding": ROUND if reading.epochs else 0.0}
+                {"effect": even(guided, reading.value, guided.index), "rounding": ROUND if reading.epochs else 0.0}
             )
             effects = effects.dropna().sort_index()
             late = {"below": False, "above": bool(reading.epochs and guided.late.any())}
@@ -810,8 +817,8 @@ def cells_of(reading: Reading, table: pd.DataFrame, cells: Cells, planned: bool)
             effects, late = compare(ours, theirs, reading), {"below": False, "above": bool(never.any())}
             diverged = False
         else:
-            effects = compare(guided[reading.value], free[reading.value], reading)
-            seen = effects.index
+            seen = guided.index.intersection(free.index)
+            effects = compare(even(guided, reading.value, seen), even(free, reading.value, seen), reading)
             late = {"below": False, "above": False}
             if reading.value in ("stop", "until"):
                 late = {"below": bool(free.late[seen].any()), "above": bool(guided.late[seen].any())}
@@ -917,9 +924,9 @@ def grid(reading: Reading, rows: pd.DataFrame, asked: dict) -> tuple[float, floa
             if words == "signs" and theirs == ".":
                 continue
             total += 1
-            ratio = compare(
-                groups[a][reading.value], groups[b][reading.value], Reading(**vars(reading) | {"ratio": True})
-            )
+            seen = groups[a].index.intersection(groups[b].index)
+            row, column = (even(groups[c], reading.value, seen) for c in (a, b))
+            ratio = compare(row, column, Reading(**vars(reading) | {"ratio": True}))
             late = [bool(groups[c].late[ratio.index].any()) if reading.value == "stop" else False for c in (a, b)]
             if len(ratio) < 5 or all(late):
                 unknown += 1

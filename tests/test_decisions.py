@@ -373,6 +373,25 @@ def stops(base: int, guided: int, late=(), seeds=range(3, 10), horizon=50) -> pd
     return table.assign(horizon=horizon)
 
 
+@pytest.mark.parametrize("longer", [60, 90, 400])
+def test_a_run_that_goes_on_for_longer_makes_no_claim_less_sure(made_outcomes, planned, longer):
+    """Five unguided runs had not stopped at epoch 50; two of a longer horizon stop later, or not at 400."""
+    planned(AUTOENCODER, mnist())
+    table = stops(50, 11, ("base",)).assign(stopping_epoch=lambda t: np.where(t.coefficient == 0, 50, 11))
+    test = test_of(measure="stopping_epoch", statistic="ratio", claimed={"below": 0.25}, quantifier="any")
+    made_outcomes(AUTOENCODER, table)
+    assert test.decide(Store("nowhere")).status == "holds"
+    later = (table.coefficient == 0) & (table.seed > 7)
+    table.loc[later, ["stopping_epoch", "horizon", "censored"]] = longer, 400, longer == 400
+    made_outcomes(AUTOENCODER, table)
+    found = test.decide(Store("nowhere"))
+    assert found.status == "holds" and found.effect == pytest.approx(11 / 50)
+    # One of them, stopped before the others' horizon, says so.
+    table.loc[later, ["stopping_epoch", "censored"]] = 40, False
+    made_outcomes(AUTOENCODER, table)
+    assert test.decide(Store("nowhere")).effect > 11 / 50
+
+
 @pytest.mark.parametrize(
     ("late", "threshold", "verdict"),
     [

@@ -65,7 +65,7 @@ def paired(
     base, guided = base[needed].set_index("seed"), guided[needed].set_index("seed")
     both = base.index.intersection(guided.index).sort_values()
     base, guided = base.loc[both], guided.loc[both]
-    first, second = guided[measure].astype(float), base[measure].astype(float)
+    first, second = _even(guided, measure), _even(base, measure)
     unit = ROUNDED if whole(measure) else 0.0
     if statistic == "ratio":
         values = np.log(first) - np.log(second)
@@ -89,7 +89,7 @@ def level(key: Mapping[str, Any], runs: pd.DataFrame, measure: str) -> Cell:
     runs = runs.set_index("seed").sort_index()
     rounding = pd.Series(ROUNDED if whole(measure) else 0.0, runs.index)
     late = bool(censored(runs, measure).any())
-    values = runs[measure].astype(float)
+    values = _even(runs, measure)
     known = values.notna()
     return Cell(key, values[known], rounding[known], only_above=late, diverged=int(runs.diverged.sum()))
 
@@ -106,6 +106,16 @@ def censored(table: pd.DataFrame, measure: str) -> pd.Series:
     if measure in _REACHED:
         return table[measure] > table.horizon
     return pd.Series(False, table.index)
+
+
+def _even(runs: pd.DataFrame, measure: str) -> pd.Series:
+    """The measure of each run; where some had not stopped, none counts as later than the shortest of these.
+
+    A bound stays one, and bounds are alike: else a run that goes on for longer would spread the values of its cell, and
+    a claim would be less sure for knowing more.
+    """
+    values, late = runs[measure].astype(float), censored(runs, measure)
+    return values.clip(upper=values[late].min()) if late.any() else values
 
 
 def pooled(key: Mapping[str, Any], cells: Sequence[Cell]) -> Cell:
