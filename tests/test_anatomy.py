@@ -124,6 +124,9 @@ def test_figures_show_every_network(tmp_path):
     assert grown.outside == pytest.approx(strong[10:].sum() / free[10:].sum(), rel=1e-4)
     by_seed = figures.by_seed(curves, {"error": ("error", "log"), "saturated": ("share", "linear")})
     assert [len(axes.lines) for axes in by_seed.axes] == [2, 2]
+    many = pd.concat([curves.assign(seed=seed) for seed in range(9)])
+    (axes,) = figures.by_seed(many, {"error": ("error", "log")}).axes
+    assert len({str(line.get_color()) for line in axes.lines}) == 9
     plt.close("all")
 
 

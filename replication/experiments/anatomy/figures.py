@@ -142,9 +142,10 @@ def by_seed(curves: pd.DataFrame, measures: dict[str, tuple[str, str]]) -> Figur
     """Measures by epoch at one dimension, each with its title and the scale of its axis: a colour for each seed, λ = 0
     drawn through, the largest λ dotted."""
     figure, panels = plt.subplots(1, len(measures), figsize=(7.2, 3.0), squeeze=False)
-    strongest = curves.coefficient.max()
+    strongest, seeds = curves.coefficient.max(), curves.seed.nunique()
+    colours = plots.PALETTE[:seeds] if seeds <= len(plots.PALETTE) else plots.ramp(seeds)
     for axes, (measure, (title, scale)) in zip(panels[0], measures.items(), strict=True):
-        for colour, (seed, group) in zip(plots.PALETTE * 3, curves.groupby("seed"), strict=False):
+        for colour, (seed, group) in zip(colours, curves.groupby("seed"), strict=True):
             for c, style in ((0.0, "-"), (strongest, ":")):
                 line = group[group.coefficient == c]
                 axes.plot(line.epoch, line[measure], style, color=colour, label=f"seed {seed}" if c == 0 else None)
