@@ -272,6 +272,11 @@ def test_a_trend_of_outliers_is_shown_or_undecided(points, filters, random, trai
     assert CHECKS["trained_outliers_rarer"](table)[0] == trained
 
 
+def of_trained(layers: pd.DataFrame) -> pd.DataFrame:
+    """Rows of log|c11| over all slices of the trained VGG-16."""
+    return layers.assign(architecture="vgg16", seed=0, measure="tap 1 1", reading="slices", data=TRAINED, scheme="")
+
+
 @pytest.mark.parametrize(
     ("fall", "status"),
     [(lambda k: -6 + 4 * np.exp(-k), "holds"), (lambda k: -2 - 0.3 * k, "fails"), (lambda k: -2 - np.log(k), "fails")],
@@ -279,33 +284,15 @@ def test_a_trend_of_outliers_is_shown_or_undecided(points, filters, random, trai
 def test_a_fall_is_exponential_where_neither_a_line_nor_a_logarithm_fits_better(fall, status):
     layers = np.arange(1, 14)
     noise = np.random.default_rng(0).normal(0, 0.02, len(layers))
-    usual = {
-        "architecture": "vgg16",
-        "seed": 0,
-        "measure": "tap 1 1",
-        "reading": "slices",
-        "data": TRAINED,
-        "scheme": "",
-    }
     shapes = {"name": [f"layer {k}" for k in layers], "out": 1, "in": 1, "side": 1}
-    table = pd.DataFrame({"layer": layers, "mean": fall(layers) + noise} | shapes).assign(**usual)
-    assert CHECKS["exponential"](table)[0] == status
+    table = pd.DataFrame({"layer": layers, "mean": fall(layers) + noise} | shapes)
+    assert CHECKS["exponential"](of_trained(table))[0] == status
 
 
 @pytest.mark.parametrize(("low", "high", "status"), [(5, 0, "holds"), (99, 1, "partly"), (5, 5, "fails")])
 def test_outliers_are_drops_where_all_or_nearly_all_lie_low(low, high, status):
-    usual = {
-        "architecture": "vgg16",
-        "seed": 0,
-        "measure": "tap 1 1",
-        "reading": "slices",
-        "data": TRAINED,
-        "scheme": "",
-    }
-    table = pd.DataFrame({"layer": range(13), "outliers_low": low, "outliers_high": high, "count": 1000}).assign(
-        **usual
-    )
-    assert CHECKS["trained_outliers_low"](table)[0] == status
+    table = pd.DataFrame({"layer": range(13), "outliers_low": low, "outliers_high": high, "count": 1000})
+    assert CHECKS["trained_outliers_low"](of_trained(table))[0] == status
 
 
 @pytest.mark.parametrize(("narrower", "status"), [(13, "holds"), (7, "undecided"), (0, "fails")])
