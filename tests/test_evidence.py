@@ -25,7 +25,7 @@ from replication.verdicts import ledger, mathematics, operating, reanalysis
 from replication.verdicts.cells import Cell
 from replication.verdicts.claim import InvalidClaim, load_claims
 from replication.verdicts.levels import Benchmark
-from replication.verdicts.verdict import VERDICTS
+from replication.verdicts.verdict import VERDICTS, Beside
 
 ROOT = Path(__file__).parents[1]
 samples = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=12)
@@ -283,6 +283,22 @@ def test_without_an_effect_a_change_is_found_in_one_of_twenty_ledgers():
     ]
     assert len(changes) > 8
     assert max(kept[name]["verdicts"]["none"]["holds"] for name in changes) < 0.075  # 0.05 and four standard errors
+
+
+@pytest.mark.parametrize(
+    ("claim", "interval", "said"),
+    [
+        ("ae-small-intervals", (np.nan, np.nan), "0.5"),  # its test has no interval
+        ("unet-large-lambda", (0.0, np.inf), "0.5 times (no interval: runs had not stopped)"),
+        ("unet-large-lambda", (0.0, 0.9), "0.5 times (95%: at most 0.9)"),
+        ("ae-fig-6b", (0.5, 0.9), "0.5 (up to 0.9 with those that are not sure)"),
+        ("cnn-all-layers", (-1.0, 0.9), "0.5 (95% interval -1 to 0.9)"),
+    ],
+)
+def test_another_reading_says_what_its_interval_is(claim, interval, said):
+    (test,) = [each.test for each in load_claims(ROOT / "claims.yml") if each.id == claim]
+    other = Beside(next(iter(test.beside)), "undecided", 0.5, interval)
+    assert ledger._beside(test, other)["effect"] == said
 
 
 def test_beside_every_verdict_against_the_paper_stands_an_objection():

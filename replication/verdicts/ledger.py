@@ -73,7 +73,7 @@ def _beside(test: Test, other: Beside) -> dict[str, str]:
     """Another reading in words: its name, its verdict, its effect."""
     unit = _unit(test.read(test.beside[other.reading])) if isinstance(test, Contrast) else ""
     said = span(*other.interval, unit)
-    if not said and unit and not unit.startswith("share"):
+    if not said and other.interval[1] == inf:  # a test that has no interval has NaN
         said = " (no interval: runs had not stopped)"
     size = f"{other.effect:.3g}{' times' if unit.startswith('ratio') else ''}{said}"
     return {"reading": other.reading, "verdict": other.status, "effect": size if isfinite(other.effect) else ""}
