@@ -27,7 +27,7 @@ from replication.experiments.autoencoder import training
 from replication.experiments.autoencoder.experiment import AUTOENCODER
 from replication.experiments.autoencoder.training import Init
 from replication.experiments.experiment import Plan
-from replication.experiments.pace import pace, ratios
+from replication.experiments.pace import hours, pace, ratios, shares
 from replication.experiments.registry import EXPERIMENTS, faults, store_for
 from replication.files import write_atomically
 from replication.sweep import schema
@@ -243,6 +243,16 @@ def test_the_time_of_a_stack_is_shared_out_among_its_networks(tmp_path):
     curves = pd.DataFrame({"trial": stack[0].id, "epoch": [0, 1, 2], "seconds": [np.nan, 2.0, 2.0]})
     store.write(stack, StackResult(curves), [Scope("quick")], PROVENANCE | {"wall_seconds": 2.5})
     assert pace(AUTOENCODER, store, ["latent"]).networks.sum() == 12
+    # Two stacks on a processor and the one taken up again, which trained for four seconds; a stack on a GPU.
+    taken = shares(AUTOENCODER, store)
+    assert taken.set_index("trial").seconds[stack[0].id] == 4.0 and taken.resumed.sum() == 1
+    assert hours(taken) == {"core-hours": pytest.approx(28 / 3600), "GPU-hours": pytest.approx(1.5 / 3600)}
+    assert hours(taken.assign(threads=3))["core-hours"] == pytest.approx(84 / 3600)
+    # A longer training of one network holds the shorter one; the others of its stack took what they took.
+    (longer,) = [digits_trials(horizon=4, coefficients=(0.0,), seeds=(0,))]
+    curves = pd.DataFrame({"trial": longer[0].id, "epoch": range(5)})
+    store.write(longer, StackResult(curves), [Scope("quick")], PROVENANCE | {"wall_seconds": 5.0})
+    assert hours(shares(AUTOENCODER, store))["core-hours"] == pytest.approx((28 - 4 + 5) / 3600)
 
 
 def _rewrite(path, change, sealed=True):

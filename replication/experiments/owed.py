@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from replication import ROOT, reads
 from replication.experiments.experiment import Experiment, Plan
+from replication.experiments.pace import hours, shares
 from replication.experiments.registry import experiment_of
 from replication.sweep.store import Store
 
@@ -118,15 +119,19 @@ def _parsed(name: str, text: str) -> dict[str, Run]:
 
 
 def progress(store: Store, pending: Store | None = None) -> pd.DataFrame:
-    """Every run with what it takes, how much of it is there, and how many claims it serves."""
+    """Every run with what it was expected to take, how much of it is there, what that took, and the claims it serves.
+
+    A network that serves several runs stands in each of them.
+    """
     pending = pending or Store(ROOT / "results-pending")
+    taken = {run.experiment: shares(run.of, store) for run in runs().values()}
     rows = []
     for run in runs().values():
-        networks = _networks(run)
-        claims = len({read.claim for read in run.reads})
-        done, waiting = (len(networks & _named(run, each)) for each in (store, pending))
-        counts = {"networks": len(networks), "in results": done, "pending": waiting, "claims": claims}
-        rows.append({"run": run.run, "experiment": run.experiment, "core-hours": run.core_hours, **counts})
+        networks, made = _networks(run), run.rows(taken[run.experiment])
+        named = {"run": run.run, "experiment": run.experiment, "claims": len({read.claim for read in run.reads})}
+        done, waiting = len(networks & _names(run, made)), len(networks & _named(run, pending))
+        counts = {"networks": len(networks), "in results": done, "pending": waiting}
+        rows.append(named | counts | {"core-hours expected": run.core_hours} | hours(made))
     return pd.DataFrame(rows)
 
 
@@ -149,9 +154,14 @@ def _of_part(run: Run, plan: Plan) -> Iterator[Key]:
 
 
 def _named(run: Run, store: Store) -> set[Key]:
-    """The networks of a run that are there, named as `_networks` names them."""
+    """The networks of a run that are there."""
+    return _names(run, run.rows(run.of.table(store)))
+
+
+def _names(run: Run, rows: pd.DataFrame) -> set[Key]:
+    """Networks named as `_networks` names them."""
     fields = [name for name in run.of.fields if name != "horizon"]
-    return set(run.rows(run.of.table(store))[["data", "seed", *fields]].itertuples(index=False, name=None))
+    return set(rows[["data", "seed", *fields]].itertuples(index=False, name=None))
 
 
 def owed(number: str, file: Path = FILE) -> Run:

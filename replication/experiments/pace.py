@@ -34,19 +34,37 @@ def paces(store: Store) -> pd.DataFrame:
     return pd.concat(found)[["experiment", "setting", "device", "networks", "together", "seconds"]]
 
 
+def shares(experiment: Experiment[Any], store: Store) -> pd.DataFrame:
+    """Every network with the `seconds` that it took: its share of the time of its record.
+
+    A record's time is shared out evenly among the networks that were trained `together` in it. Its clock starts anew
+    when a training is taken up again (`resumed`): it took what its epochs took then.
+    """
+    trials, curves = experiment.table(store), store.curves(experiment.name)
+    everything = store.trials(experiment.name)
+    file = everything.set_index("trial").file
+    together = trials.file.map(file.value_counts())
+    trained = trials.file.map(curves.get("seconds", pd.Series(dtype=float)).groupby(curves.trial.map(file)).sum())
+    trained = trained.fillna(0.0)
+    seconds = trials.wall_seconds.clip(lower=trained) / together
+    return trials.assign(together=together, resumed=trained > trials.wall_seconds, seconds=seconds)
+
+
+def hours(taken: pd.DataFrame) -> dict[str, float]:
+    """What some networks took: `core-hours` of a processor, `GPU-hours` beside them."""
+    processor = taken.device.str.startswith("CPU")
+    cores = (taken.seconds * taken.threads)[processor].sum()
+    return {"core-hours": cores / 3600, "GPU-hours": taken.seconds[~processor].sum() / 3600}
+
+
 def pace(experiment: Experiment[Any], store: Store, by: Sequence[str], **where: Any) -> pd.DataFrame:
     """Seconds of a network's epoch for each setting that was trained on several devices, with all that is measured.
 
-    A record's time is shared out among the networks that were trained `together` in it; medians over networks, of
-    the default protocol and as `where` says. A training that was taken up again has the time of its last part alone
-    and does not count.
+    Medians over networks, of the default protocol and as `where` says. A training that was taken up again does not
+    count: it was loaded and compiled more than once.
     """
-    trials, curves = experiment.table(store), store.curves(experiment.name)
-    files = trials.set_index("trial").file
-    trained = curves.get("seconds", pd.Series(dtype=float)).groupby(curves.trial.map(files)).sum()
-    trials = trials[trials.wall_seconds >= trials.file.map(trained).fillna(0.0)]
-    together = trials.groupby("file").trial.transform("size")
-    trials = trials.assign(together=together, seconds=trials.wall_seconds / (together * trials.horizon))
+    trials = shares(experiment, store)
+    trials = trials[~trials.resumed].assign(seconds=lambda rows: rows.seconds / rows.horizon)
     trials = experiment.default(trials, **where)
     found = trials.groupby([*by, "device"]).agg(
         networks=("trial", "size"), together=("together", "median"), seconds=("seconds", "median")
