@@ -19,7 +19,7 @@ from replication.experiments.cnn.experiment import CNN
 from replication.statistics import Effect, effect
 from replication.sweep.store import Store
 from replication.verdicts import contrast
-from replication.verdicts.cells import ROUNDED, Cell
+from replication.verdicts.cells import ROUNDED, Cell, pooled
 from replication.verdicts.claim import Claim, load_claims
 from replication.verdicts.decision import Effects, Region, at_least, decided, joined, needed, shared
 from replication.verdicts.sizes import label, seeds_for
@@ -675,7 +675,7 @@ def test_a_grid_of_t_tests_agrees_where_ours_says_the_same(made_outcomes, planne
 def test_a_grid_is_judged_with_what_is_unknown_for_and_against(agree, unknown, quantifier, verdict):
     test = test_of(kind="signs", paper_measure="mse", margin=0.1, claimed={"above": 0.9}, quantifier=quantifier)
     table = pd.DataFrame({"agree": agree, "unknown": unknown, "cells": 10})
-    assert test.judged(table) == verdict
+    assert test.judge(table) == verdict
 
 
 @pytest.mark.parametrize(
@@ -725,6 +725,21 @@ def test_small_intervals_are_counted_by_dimension(made_outcomes, planned):
     table.loc[table.latent == 20, "best_test_mse"] *= np.where(table.seed[table.latent == 20] % 2, 3, 1)
     made_outcomes(AUTOENCODER, table)
     assert test.decide(Store("nowhere")).status == "holds"
+
+
+def test_a_dimension_waits_for_all_its_lambdas_and_a_diverged_run_keeps_it_open(made_outcomes, planned):
+    planned(AUTOENCODER, mnist((60, 100)))
+    table = runs(lambda d, c: 0.0, (60, 100), noise=2e-4)
+    one = (table.latent == 60) & (table.coefficient == 10.0) & (table.seed == 4)
+    test = test_of(kind="spread", claimed={"below": 0.1})
+    for records, verdict, note in (
+        (table, "holds", "2 of 2 latent dimensions"),
+        (table[~one], "undecided", "Of 2 latent dimensions 1 wait for run 1 of plan.yml"),
+        (table.assign(diverged=one), "undecided", "A run diverged at d = 60"),
+    ):
+        made_outcomes(AUTOENCODER, records)
+        found = test.decide(Store("nowhere"))
+        assert found.status == verdict and found.note.startswith(note)
 
 
 def test_fewer_dimensions_compares_with_the_next_larger_unguided_network(made_outcomes, planned):
@@ -980,6 +995,100 @@ def test_a_missing_measure_is_a_missing_pair(made_outcomes, planned):
     made_outcomes(AUTOENCODER, table)
     found = test_of(claimed={"below": 0}).decide(Store("nowhere"))
     assert found.status == "undecided" and "still to be run: 1 (" in found.note
+
+
+def test_of_runs_that_are_made_nothing_is_said_to_be_owed(made_outcomes, planned, monkeypatch):
+    planned(AUTOENCODER, mnist())
+    monkeypatch.setattr(contrast, "unfinished", lambda runs, store: ())
+    table = runs(lambda d, c: -0.005)
+    table.loc[(table.seed == 4) & (table.coefficient == 0.1), "best_test_mse"] = np.nan
+    made_outcomes(AUTOENCODER, table)
+    found = test_of(claimed={"below": 0}).decide(Store("nowhere"))
+    assert found.status == "undecided" and found.waits == ()
+    assert "The runs are made and leave 1 comparisons without a number" in found.note
+    assert "5 of them are complete, and the effect is that of these." in found.note
+
+
+@pytest.mark.parametrize(
+    ("late", "claimed", "longer"),
+    [
+        ("guided", {"above": 0.999}, False),  # a lower bound that lies where the claim does: more seeds may show it
+        ("guided", {"below": 2}, True),
+        ("base", {"above": 0.5}, True),
+        ("base", {"below": 1.001}, False),
+    ],
+)
+def test_longer_runs_are_asked_for_only_where_more_seeds_could_say_nothing(
+    made_outcomes, planned, late, claimed, longer
+):
+    planned(AUTOENCODER, mnist(coefficients=[0.0, 0.1]))
+    table = stops(50, 50, (late,))
+    kept = table[table.coefficient.isin([0.0, 0.1])].copy()
+    kept["stopping_epoch"] = np.where(kept.coefficient > 0, 40 + 3 * (kept.seed % 4), 45)
+    kept.loc[kept.coefficient > 0, "stopping_epoch"] += 1 if late == "guided" else -1
+    kept["censored"] = (kept.coefficient > 0) & (kept.seed == 3) if late == "guided" else (kept.coefficient == 0)
+    made_outcomes(AUTOENCODER, kept)
+    test = test_of(measure="stopping_epoch", statistic="ratio", claimed=claimed, margin=0.05)
+    found = test.decide(Store("nowhere"))
+    assert found.status == "undecided" and ("Only longer runs" in found.note) == longer, found
+
+
+def test_networks_with_too_few_common_seeds_are_joined_in_order():
+    def cell(seeds, value):
+        return Cell({}, pd.Series(value, list(seeds)), pd.Series(0.0, list(seeds)))
+
+    for other, joined_by in ((range(0, 5), 5), (range(1, 6), 5), (range(3, 9), 6), (range(5, 15), 10)):
+        assert len(pooled({}, [cell(range(5, 15), 1.0), cell(other, 2.0)]).values) == joined_by, other
+    # While one of them is incomplete its seeds are its own.
+    assert len(pooled({}, [cell(range(5, 15), 1.0), cell(range(8, 10), 2.0)]).values) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "level", "statistic": "ratio", "claimed": {"above": 0.5}}, "compares no two networks"),
+        ({"kind": "step", "step": [1e-3, 1e-2], "statistic": "ratio", "claimed": {"above": 0.5}}, "compares no two"),
+        ({"kind": "spread", "claimed": {"above": 0.1}}, "below which width"),
+        ({"kind": "signs", "paper_measure": "mse", "claimed": {"below": 0.9}}, "above which share"),
+        ({"kind": "trend", "over": "widht", "claimed": {"above": 0}}, "no field of autoencoder 'widht'"),
+        ({"kind": "versus", "field": "form", "values": ["live", "lgo"], "by": ["form"], "claimed": {"above": 0}},
+         "no run has form"),
+    ],
+)  # fmt: skip
+def test_what_a_test_would_not_use_or_find_is_refused(planned, arguments, message):
+    planned(AUTOENCODER, mnist())
+    with pytest.raises(ValueError, match=message):
+        test_of(**arguments)
+
+
+def test_a_trend_waits_for_every_planned_value(made_outcomes, planned):
+    planned(AUTOENCODER, mnist((60, 100, 140), coefficients=[0.1]))
+    table = runs(lambda d, c: -0.001 * d / 40, (60, 100, 140), coefficients=[0.1], noise=1e-5)
+    test = test_of(kind="trend", over="latent", by=["latent"], coefficients=[0.1], claimed={"below": 0})
+    for records, verdict in (
+        (table, "holds"),
+        (table[table.latent < 140], "not tested"),
+        (table[table.latent < 100], "not tested"),
+    ):
+        made_outcomes(AUTOENCODER, records)
+        assert test.decide(Store("nowhere")).status == verdict
+
+
+def test_of_two_kinds_of_guidance_the_papers_other_cells_are_open(made_outcomes, planned):
+    """One of three placements against another is one cell; the two that were not run may come out otherwise."""
+    planned(AUTOENCODER, mnist(coefficients=[0.1]), mnist(coefficients=[0.1]) | {"form": "live"})
+    log = runs(lambda d, c: 0.0, coefficients=[0.1], noise=0.0)
+    drawn = np.random.default_rng(3).standard_normal(7)
+    drawn = (drawn - drawn.mean()) / drawn.std(ddof=1)
+    t = stats.t.isf(0.02, 6)  # a p-value that would do for two cells and not for three
+    live = log.assign(
+        form="live", trial=log.trial + "live", best_test_mse=log.best_test_mse + 1e-3 * (t / 7**0.5 + drawn)
+    )
+    made_outcomes(AUTOENCODER, pd.concat([log, live], ignore_index=True))
+    test = test_of(kind="versus", field="form", values=["live", "log"], by=["latent", "form"], claimed={"below": 0},
+                   coefficients=[0.1], where={"form": ["live", "log"]}, paper=3, quantifier="any")  # fmt: skip
+    found = test.decide(Store("nowhere"))
+    assert (found.status, found.over_paper) == ("fails", "undecided")
 
 
 def test_two_records_for_one_seed_are_refused(made_outcomes, planned):

@@ -150,13 +150,14 @@ class Experiment(Generic[C]):
     def table(self, store: Store) -> pd.DataFrame:
         """The store's trials of this experiment; its columns are there without a record, too.
 
-        Of two records of one network that differ in the horizon alone the longer one counts: it holds the other.
+        Of two records of one network that differ in the horizon alone the longer one counts: it holds the other. Where
+        a store cuts them to one length they are the same, and which of the two is taken does not depend on the order.
         """
         trials = store.trials(self.name)
         if trials.empty:
             return trials.reindex(columns=[*trials.columns, *self.fields])
         same = ["data", "fingerprint", "protocol", "seed", *(name for name in self.fields if name != "horizon")]
-        return trials[~trials.sort_values("horizon").duplicated(same, keep="last").reindex(trials.index)]
+        return trials[~trials.sort_values(["horizon", "trial"]).duplicated(same, keep="last").reindex(trials.index)]
 
     def summarised(self, store: Store) -> pd.DataFrame:
         """The outcomes; without a record, no row of them."""

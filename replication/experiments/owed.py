@@ -62,8 +62,9 @@ class Run(BaseModel):
     def rows(self, table: pd.DataFrame, until: int | None = None) -> pd.DataFrame:
         """The outcomes that this run gives, or longer runs of the same networks; `until`: as the store cut its curves.
 
-        In the fields of guidance an unguided network is not asked.
+        Those of an earlier protocol are not. In the fields of guidance an unguided network is not asked.
         """
+        table = table[table.protocol == self.of.protocol]
         kept = pd.Series(False, table.index)
         for part in self.parts:
             asked = self.of.stored_settings | part
@@ -135,9 +136,9 @@ def progress(store: Store, pending: Store | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def unfinished(numbers: Sequence[str], store: Store) -> list[str]:
+def unfinished(numbers: Sequence[str], store: Store) -> tuple[str, ...]:
     """Those of some runs of which not every network is there."""
-    return [number for number in numbers if _networks(owed(number)) - _named(owed(number), store)]
+    return tuple(number for number in numbers if _networks(owed(number)) - _named(owed(number), store))
 
 
 def _networks(run: Run) -> set[Key]:

@@ -14,7 +14,6 @@ from myst_nb import glue
 from replication import ROOT, reads
 from replication.pages.typeset import typeset
 from replication.verdicts import ledger
-from replication.verdicts.contrast import IN_PLAN
 from replication.verdicts.verdict import OPEN, VERDICTS
 
 _MARKS = {"holds": "✓", "partly": "◐", "fails": "✗", "undecided": "?", "as printed": "▤", "not tested": "–"}
@@ -132,7 +131,7 @@ def _promised(rows: pd.DataFrame) -> list[Any]:
 
 def waiting(rows: pd.DataFrame) -> int:
     """How many of the open claims wait for a planned run; the others' runs are there and leave them open."""
-    return int((rows.verdict.isin(OPEN) & rows.note.str.contains(IN_PLAN, regex=False)).sum())
+    return int((rows.verdict.isin(OPEN) & rows.waits.map(bool)).sum())
 
 
 def say(rows: pd.DataFrame) -> None:

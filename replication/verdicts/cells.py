@@ -47,6 +47,11 @@ class Cell:
     missing: int = 0
 
     @property
+    def floor(self) -> float:
+        """The least spread that its values can have: that of their rounding."""
+        return float(np.sqrt((self.rounding**2).mean()))
+
+    @property
     def open(self) -> bool:
         """It decides nothing yet: a planned seed is missing, or there are fewer than five."""
         return bool(self.missing) or len(self.values) < LEAST_SEEDS
@@ -122,10 +127,11 @@ def pooled(key: Mapping[str, Any], cells: Sequence[Cell]) -> Cell:
     """One cell of several: their mean, seed by seed.
 
     By the seeds that all of them share. Networks of different architectures share nothing that a seed could bring
-    along; where no seed is common, the first of each is taken with the first of the others, and so on.
+    along: where each cell has enough seeds and too few are common, the first of each is taken with the first of the
+    others, and so on.
     """
     common = sorted(set.intersection(*(set(cell.values.index) for cell in cells)))
-    if common:
+    if len(common) >= LEAST_SEEDS or min(len(cell.values) for cell in cells) < LEAST_SEEDS:
         values, rounding = ([getattr(cell, name).loc[common] for cell in cells] for name in ("values", "rounding"))
     else:
         length = min(len(cell.values) for cell in cells)

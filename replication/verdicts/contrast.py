@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from replication.experiments.registry import EXPERIMENTS
 from replication.statistics import Effect, effect
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, Statistic, effects, pooled
-from replication.verdicts.decision import ALPHA, Effects, Quantifier, Region, counted, decided, joined, shared
+from replication.verdicts.decision import ALPHA, Effects, Quantifier, Region, Side, counted, decided, joined, shared
 from replication.verdicts.records import (
     DataName,
     ExperimentName,
@@ -27,12 +27,10 @@ from replication.verdicts.records import (
     paper_values,
     scope,
 )
-from replication.verdicts.sizes import MOST_SEEDS, label, seeds_for
+from replication.verdicts.sizes import MOST_SEEDS, half_width, label, seeds_for
 from replication.verdicts.verdict import Beside, Test, Verdict
 
 LONGER = "Only longer runs can say more."
-# By this a page tells the notes that name runs which are still owed.
-IN_PLAN = "of plan.yml"
 
 Asked = Mapping[Key, set[int]]
 
@@ -74,6 +72,9 @@ class Contrast(Test):
         beside: other readings of the sentence: what they are called, and what they change in the test.
     """
 
+    # Whether effects are of guided networks against others; elsewhere the measure itself, which has no ratio.
+    compares: ClassVar[bool] = True
+
     experiment: ExperimentName
     data: DataName
     measure: str
@@ -95,6 +96,8 @@ class Contrast(Test):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_names(self.experiment, [self.measure], self.by, self.where)
+        if self.statistic == "ratio" and not self.compares:
+            raise ValueError(f"statistic must be difference: {type(self).__name__} compares no two networks")
         for run in self.runs:
             try:
                 owed(run)
@@ -146,11 +149,16 @@ class Contrast(Test):
         groups = {key: set(rows.seed) for key, rows in table.groupby(fields)} if len(table) else {}
         return {key: groups[key] for key in self.asked() if key in groups}
 
-    def _within(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows of cells that are asked for, without the networks that they are compared with."""
+    def covered(self, table: pd.DataFrame, cells: Sequence[Cell]) -> str:
+        """The scope of the cells that are complete, or of all while none is; what they are compared with left out."""
         asked, fields = self.asked(), (*self.by, self.of.treatment)
         inside = [key in asked for key in zip(*(table[name] for name in fields), strict=True)]
-        return table[inside] if any(inside) else table
+        rows = table[inside] if any(inside) else table
+        kept = pd.Series(False, rows.index)
+        for cell in [cell for cell in cells if not cell.open] or cells:
+            known = {name: value for name, value in cell.key.items() if name in rows}
+            kept |= (rows[list(known)] == pd.Series(known, dtype=object)).all(axis=1)
+        return scope(self.of, rows[kept] if kept.any() else rows, self.by, self.where)
 
     def keyed(self, key: Key) -> dict[str, Any]:
         return dict(zip((*self.by, self.of.treatment), key, strict=True))
@@ -170,7 +178,9 @@ class Contrast(Test):
     def decide(self, store: Store) -> Verdict:
         verdict = self.read_alone(store)
         others = {name: self.read(changed).read_alone(store) for name, changed in self.beside.items()}
-        beside = [Beside(name, other.status, other.effect, other.interval) for name, other in others.items()]
+        beside = [
+            Beside(name, other.status, other.effect, other.interval, other.explored) for name, other in others.items()
+        ]
         return replace(verdict, beside=tuple(beside))
 
     def read_alone(self, store: Store) -> Verdict:
@@ -185,10 +195,9 @@ class Contrast(Test):
         margin = self.scaled_margin
         size = "" if self.printed is None or not ready else label(found, self.scaled(self.printed), margin)
         note = " ".join(self._notes(status, cells, ready, store))
-        covered = scope(self.of, self._within(ours), self.by, self.where)
         return Verdict(
-            status, note, self.shown(found.mean), (self.shown(found.low), self.shown(found.high)), covered, size,
-            self.over_paper(cells),
+            status, note, self.shown(found.mean), (self.shown(found.low), self.shown(found.high)),
+            self.covered(ours, cells), size, self.over_paper(cells), waits=self._waits(cells, store),
         )  # fmt: skip
 
     def status(self, found: Effects, cells: Sequence[Cell], extra: int = 0) -> Any:
@@ -203,7 +212,7 @@ class Contrast(Test):
 
     def over_paper(self, cells: Sequence[Cell]) -> Any:
         """The decision over all cells of the paper, which stands only if no filling of the open ones changes it."""
-        missing = (self.paper or self.paper_cells) - len(self.asked())
+        missing = (self.paper or self.paper_cells) - self.judged
         if missing <= 0:
             return self.status(effects(cells), cells)
         # Of a mean nothing is known while a part is; nor of "some λ" while λs are that were not run.
@@ -211,6 +220,11 @@ class Contrast(Test):
         if self.pool or fewer:
             return "undecided"
         return self.status(effects(cells, missing), cells, missing)
+
+    @property
+    def judged(self) -> int:
+        """How many cells are decided on, before pooling."""
+        return len(self.asked())
 
     @property
     def paper_cells(self) -> int:
@@ -288,12 +302,12 @@ class Contrast(Test):
         )
         notes = [
             f"Of {len(cells)} {combinations(cells)} {supported or 'none'} {'is' if supported < 2 else 'are'} shown "
-            f"to agree with the claim and {refuted or 'none'} to disagree."
+            f"to agree with the claim and {refuted or 'none'} to disagree, each at 0.05."
             if len(cells) > 1
             else f"{len(ready[0].values) if ready else 0} seeds."
         ]
-        if self.quantifier == "any" and len(cells) > 1 and ready:
-            notes.append("The effect is that of the best of them.")
+        if ready and len(cells) > 1 and (of_which := self._of_which(cells, ready)):
+            notes.append(of_which)
         if bounds := sum(cell.only_below or cell.only_above for cell in cells):
             notes.append(f"Runs that had not stopped at the horizon leave only a bound in {bounds}.")
         if diverged := sum(cell.diverged for cell in cells):
@@ -304,6 +318,15 @@ class Contrast(Test):
             notes.append(self._wanted(unsure))
         return notes
 
+    def _of_which(self, cells: Sequence[Cell], ready: Sequence[Cell]) -> str:
+        """Which of the cells the effect is one of, where it is not the mean of all."""
+        best = self.quantifier == "any"
+        if len(ready) == len(cells):
+            return "The effect is that of the best of them." if best else ""
+        if len(ready) == 1:
+            return f"One of them is complete ({named(ready[0])}), and the effect is that of this one."
+        return f"{len(ready)} of them are complete, and the effect is that of {'the best of ' * best}these."
+
     def _unsure(self, cells: Sequence[Cell], arrays: Effects) -> list[Effect]:
         """The intervals of the cells that are shown neither to agree nor to disagree."""
         shown = np.minimum(arrays.supported(self.region), arrays.refuted(self.region)) <= ALPHA
@@ -311,19 +334,26 @@ class Contrast(Test):
 
     def _waiting(self, cells: Sequence[Cell], store: Store) -> str:
         missing = sum(cell.missing for cell in cells)
-        named = still_owed(self.runs, store) if missing else ""
-        return f"Comparisons that are planned and still to be run: {missing} ({named})." if missing else ""
+        if not missing:
+            return ""
+        if waits := self._waits(cells, store):
+            return f"Comparisons that are planned and still to be run: {missing} ({named_runs(waits)})."
+        return f"The runs are made and leave {missing} comparisons without a number."
+
+    def _waits(self, cells: Sequence[Cell], store: Store) -> tuple[str, ...]:
+        """The runs that the cells wait for."""
+        return unfinished(self.runs, store) if any(cell.missing for cell in cells) else ()
 
     def _wanted(self, unsure: Sequence[Effect]) -> str:
         """How wide the widest interval is, the margin, and how many seeds would do; longer runs where all are bounds.
 
         Without a margin: how many would tell an effect as large as this one from the nearest bound of the claim.
         """
-        unsure = [each for each in unsure if np.isfinite(each.high - each.low)]
+        unsure = [each for each in unsure if self._tells(each)]
         if not unsure:
             return LONGER
-        widest = max(unsure, key=lambda each: each.high - each.low)
-        half = (widest.high - widest.low) / 2
+        widest = max(unsure, key=half_width)
+        half = half_width(widest)
         width = f"The {'widest ' if len(unsure) > 1 else ''}interval is ± {self._said(half)} wide"
         if not self.margin:
             # Not always the widest: an effect close to a bound takes more seeds.
@@ -336,6 +366,18 @@ class Contrast(Test):
             return f"{width}, less than the {name}, {self._said(scale)}, and lies across a bound of the claim."
         return f"{width} and the {name} {self._said(scale)}: {would_do(seeds_for(widest, scale))}."
 
+    def _tells(self, found: Effect) -> bool:
+        """Whether more seeds could show something: of bounds, only if they lie where the effect then lies, too."""
+        if np.isfinite(found.high - found.low):
+            return True
+        open_above = not np.isfinite(found.high)
+
+        def beyond(bound: float, side: Side) -> bool:
+            return (side == "above") == open_above and (found.mean > bound) == open_above
+
+        shows = all(beyond(*each) for each in self.region.supporting)
+        return shows or any(beyond(*each) for each in self.region.refuting)
+
     def _said(self, size: float) -> str:
         """A margin or the half of an interval: of ratios in percent."""
         return f"{100 * np.expm1(size):.2g}%" if self.statistic == "ratio" else f"{size:.2g}"
@@ -347,37 +389,35 @@ class Contrast(Test):
     def _explored(self, before: pd.DataFrame, planned: Sequence[Cell], store: Store) -> Verdict:
         """No planned run is there yet: what earlier seeds say, which decides nothing."""
         cells = [cell for cell in self.grouped(self.cells(self.seen(before), before)) if len(cell.values)]
-        waiting = self._waiting(planned, store)
+        waiting, waits = self._waiting(planned, store), self._waits(planned, store)
         if not cells:
-            return replace(not_tested(self.experiment, self.data), note=waiting)
+            return replace(not_tested(self.experiment, self.data), note=waiting, waits=waits)
         found = self.size(cells)
-        covered = scope(self.of, self._within(before), self.by, self.where)
         note = f"{waiting} The effect is that of seeds seen before the test was written, which decide nothing."
         span = self.shown(found.low), self.shown(found.high)
-        return Verdict("undecided", note, self.shown(found.mean), span, covered, explored=True)
+        covered = self.covered(before, cells)
+        return Verdict("undecided", note, self.shown(found.mean), span, covered, explored=True, waits=waits)
 
 
 def would_do(seeds: float) -> str:
     return f"about {seeds:.0f} seeds would do" if np.isfinite(seeds) else f"more than {MOST_SEEDS:,} seeds are needed"
 
 
-def still_owed(numbers: Sequence[str], store: Store) -> str:
-    """Those of some runs of which networks are missing, as a sentence names them.
-
-    All of them where each is whole: what is missing then is a measure, or a network that they share with others.
-    """
-    *first, last = unfinished(numbers, store) or numbers
-    return f"runs {', '.join(first)} and {last} {IN_PLAN}" if first else f"run {last} {IN_PLAN}"
+def named_runs(numbers: Sequence[str]) -> str:
+    """Runs as a sentence names them."""
+    *first, last = numbers
+    return f"runs {', '.join(first)} and {last} of plan.yml" if first else f"run {last} of plan.yml"
 
 
 def interval(cell: Cell, level: float = 0.95) -> Effect:
     """The mean over a cell's seeds; open to the side on which the cell is a bound."""
-    found = effect(cell.values.to_numpy(), float(np.sqrt((cell.rounding**2).mean())), level)
+    found = effect(cell.values.to_numpy(), cell.floor, level)
     if cell.only_below:
         found = replace(found, low=-np.inf, low90=-np.inf)
     return replace(found, high=np.inf, high90=np.inf) if cell.only_above else found
 
 
+_SYMBOLS = {"latent": "d", "coefficient": "λ"}
 # What fields are called in a sentence.
 _FIELDS = {
     "latent": ("latent dimension", "latent dimensions"),
@@ -389,6 +429,12 @@ _FIELDS = {
     "width": ("width", "widths"),
     "form": ("form of the loss", "forms of the loss"),
 }
+
+
+def named(cell: Cell) -> str:
+    """A cell by what its fields are."""
+    values = cell.key.items()
+    return ", ".join(f"{_SYMBOLS[name]} = {value}" if name in _SYMBOLS else str(value) for name, value in values)
 
 
 def combinations(cells: Sequence[Cell]) -> str:

@@ -134,7 +134,8 @@ def trained_outliers_rarer(table: pd.DataFrame) -> Decision | None:
         return None
     trend, p = outlier_trend(rows)
     status: Status = "holds" if p > 0.95 else "fails" if p < 0.05 else "undecided"
-    return status, f"rank correlation with the layer {trend:+.2f}, p = {1 - p:.2g}", trend
+    side, shown = ("rises", p) if trend > 0 else ("falls", 1 - p)
+    return status, f"rank correlation with the layer {trend:+.2f}; that it {side}: p = {shown:.2g}", trend
 
 
 def random_outliers_later(table: pd.DataFrame) -> Decision | None:

@@ -2,24 +2,24 @@
 
 from dataclasses import replace
 from itertools import combinations, product
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import model_validator
 from scipy import stats
 
 from replication import paper
+from replication.experiments.owed import unfinished
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, paired
-from replication.verdicts.contrast import LONGER, Asked, Contrast, still_owed, would_do
-from replication.verdicts.decision import needed
+from replication.verdicts.contrast import LONGER, Asked, Contrast, named_runs, would_do
+from replication.verdicts.decision import ALPHA, needed
 from replication.verdicts.paired import chosen
-from replication.verdicts.records import scope
 from replication.verdicts.sizes import MOST_SEEDS
 from replication.verdicts.verdict import Status, Verdict
 
-ALPHA = 0.01  # the paper's
-SIGN_TEST = 0.05  # at which it must agree with the t-test, where values are rounded
+PAPERS_ALPHA = 0.01
 
 
 class Signs(Contrast):
@@ -34,6 +34,12 @@ class Signs(Contrast):
     kind: Literal["signs"]
     paper_measure: Literal["mse", "stopping_epoch"]
     signs_alone: bool = False  # leave out the pairs that the paper leaves blank
+
+    @model_validator(mode="after")
+    def _share(self) -> Self:
+        if not 0 < self.claimed.above < 1 or np.isfinite(self.claimed.below):
+            raise ValueError("claimed must say above which share of the grid, between 0 and 1, and nothing else")
+        return self
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
         """A pair of λ in each latent dimension: the row's runs over the column's."""
@@ -55,7 +61,11 @@ class Signs(Contrast):
         caption, _ = paper.sign_grid(self.data, self.paper_measure)
         cells = self.cells(asked, ours)
         if all(cell.open for cell in cells):
-            return Verdict("undecided", f"Still to be run: {still_owed(self.runs, store)}.")
+            waits = unfinished(self.runs, store)
+            note = (
+                f"Still to be run: {named_runs(waits)}." if waits else "The runs are made and leave no pair complete."
+            )
+            return Verdict("undecided", note, waits=waits)
         table, signs = self.compared(cells), self.compared(cells, blanks=False)
         agree, unknown, cells_ = table.sum()
         low, high = agree / cells_, (agree + unknown) / cells_
@@ -69,13 +79,14 @@ class Signs(Contrast):
             both, signs = known.sum(), signs.loc[known.index].sum()
             kinds = {"signs": signs, "blanks": both - signs}
             note += f" {' and '.join(f'{of.agree} of the {of.cells} {kind}' for kind, of in kinds.items())} agree."
-        status = self.judged(table)
-        if waiting := sorted({cell.key["latent"] for cell in cells if cell.missing}):
-            note += f" Still to be run: d = {', '.join(map(str, waiting))} ({still_owed(self.runs, store)})."
+        status, waits = self.judge(table), self._waits(cells, store)
+        if waiting := ", ".join(str(d) for d in sorted({cell.key["latent"] for cell in cells if cell.missing})):
+            note += (
+                f" Still to be run: d = {waiting} ({named_runs(waits)})." if waits else f" Incomplete: d = {waiting}."
+            )
         elif status == "undecided":
             note += f" {self._would_tell(cells)}"
-        covered = scope(self.of, ours, self.by, self.where)
-        return Verdict(status, note, low, (low, high), covered)
+        return Verdict(status, note, low, (low, high), self.covered(ours, cells), waits=waits)
 
     def compared(self, cells: list[Cell], blanks: bool = True) -> pd.DataFrame:
         """How many cells of the grid agree and how many are unknown, by dimension, with the paper's blanks or not."""
@@ -104,17 +115,16 @@ class Signs(Contrast):
         values, n = cell.values.to_numpy(), len(cell.values)
         if cell.open or cell.diverged or (cell.only_below and cell.only_above):
             return None
-        floor = float(np.sqrt((cell.rounding**2).mean()))
-        error = max(float(values.std(ddof=1)), floor) / np.sqrt(n)
+        error = max(float(values.std(ddof=1)), cell.floor) / np.sqrt(n)
         t = _ratio(values.mean(), error)
-        differs = 2 * stats.t.sf(abs(t), n - 1) < ALPHA
+        differs = 2 * stats.t.sf(abs(t), n - 1) < PAPERS_ALPHA
         half = stats.t.ppf(0.95, n - 1) * error
         margin = np.log1p(self.margin)
         # One of a pair that had not stopped: the effect is a bound, which can say on which side it lies and no more.
         blank = not (cell.only_below or cell.only_above) and abs(values.mean()) + half < margin
         side = "+" if t > 0 else "-"
         side_of = int((values > 0).sum() if t > 0 else (values < 0).sum())
-        agreed = floor == 0 or stats.binom.sf(side_of - 1, n, 0.5) <= SIGN_TEST
+        agreed = cell.floor == 0 or stats.binom.sf(side_of - 1, n, 0.5) <= ALPHA
         sure = differs and agreed and not (cell.only_below and side == "+") and not (cell.only_above and side == "-")
         return (side if sure else "") + ("." if blank else "") or None
 
@@ -125,19 +135,19 @@ class Signs(Contrast):
             if not (self.sign(cell) or cell.open or cell.diverged or cell.only_below or cell.only_above)
         ]  # fmt: skip
         if not unsure:
-            return LONGER
+            return f"Pairs that diverged: {lost}." if (lost := sum(cell.diverged for cell in cells)) else LONGER
         return f"If differences are what they seem, {would_do(max(map(self._seeds_to_tell, unsure)))}."
 
     def _seeds_to_tell(self, cell: Cell) -> float:
         mean = abs(cell.values.mean())
-        spread = max(float(cell.values.std()), float(np.sqrt((cell.rounding**2).mean())))
+        spread = max(float(cell.values.std()), cell.floor)
         n = np.arange(2, MOST_SEEDS)
-        signed = stats.t.ppf(1 - ALPHA / 2, n - 1) * spread / np.sqrt(n) < mean
+        signed = stats.t.ppf(1 - PAPERS_ALPHA / 2, n - 1) * spread / np.sqrt(n) < mean
         blank = mean + stats.t.ppf(0.95, n - 1) * spread / np.sqrt(n) < np.log1p(self.margin)
         told = n[signed | blank]
         return float(told[0]) if len(told) else np.inf
 
-    def judged(self, table: pd.DataFrame) -> Status:
+    def judge(self, table: pd.DataFrame) -> Status:
         """From the share of agreement when everything unknown disagrees, and when it agrees; by dimension if asked."""
         least, most = table.agree, table.agree + table.unknown
         if not isinstance(self.quantifier, str):

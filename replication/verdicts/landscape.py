@@ -1,30 +1,40 @@
 """How a measure changes along a field whose values are numbers, and what files of other authors say."""
 
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import model_validator
 
 from replication import published
 from replication.verdicts.cells import Cell
 from replication.verdicts.contrast import Asked, Contrast
 from replication.verdicts.paired import chosen
 from replication.verdicts.reanalysis import CHECKS, Decision
+from replication.verdicts.records import check_names
 
 
 class Trend(Contrast):
     """The slope of the measure per doubling of a field, seed by seed, over all of the field's planned values."""
 
+    compares: ClassVar[bool] = False
+
     kind: Literal["trend"]
     over: str
+
+    @model_validator(mode="after")
+    def _along_a_field(self) -> Self:
+        check_names(self.experiment, columns=[self.over])
+        return self
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
         if not asked:
             return []
         seeds = set.intersection(*asked.values())
         rows = pd.concat([chosen(table, self.keyed(key), seeds) for key in asked])
-        wide = rows.pivot(index="seed", columns=self.over, values=self.measure).dropna()
-        places = np.log2(wide.columns.to_numpy(dtype=float))
+        values = sorted({self.keyed(key)[self.over] for key in asked})
+        wide = rows.pivot(index="seed", columns=self.over, values=self.measure).reindex(columns=values).dropna()
+        places = np.log2(np.array(values, dtype=float))
         slopes = pd.Series(np.polyfit(places, wide.to_numpy().T, 1)[0] if len(wide) else [], wide.index, dtype=float)
         return [Cell({}, slopes, pd.Series(0.0, slopes.index), missing=len(seeds - set(slopes.index)))]
 

@@ -36,7 +36,11 @@ def decide(claims: Sequence[Claim], store: Store) -> pd.DataFrame:
             stated
             | {"verdict": verdict.status, "effect": verdict.effect, "low": low, "high": high}
             | {"scope": verdict.scope, "note": verdict.note, "label": verdict.label, "explored": verdict.explored}
-            | {"over_paper": verdict.over_paper, "beside": [_beside(claim.test, other) for other in verdict.beside]}
+            | {
+                "over_paper": verdict.over_paper,
+                "waits": list(verdict.waits),
+                "beside": [_beside(claim.test, other) for other in verdict.beside],
+            }
             | _size(claim.test)
         )
     return pd.DataFrame(rows)
@@ -75,7 +79,8 @@ def _beside(test: Test, other: Beside) -> dict[str, str]:
     said = span(*other.interval, unit)
     if not said and other.interval[1] == inf:  # a test that has no interval has NaN
         said = " (no interval: runs had not stopped)"
-    size = f"{other.effect:.3g}{' times' if unit.startswith('ratio') else ''}{said}"
+    explored = "explored: " if other.explored else ""
+    size = f"{explored}{other.effect:.3g}{' times' if unit.startswith('ratio') else ''}{said}"
     return {"reading": other.reading, "verdict": other.status, "effect": size if isfinite(other.effect) else ""}
 
 

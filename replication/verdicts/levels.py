@@ -3,7 +3,7 @@ ratios."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,11 @@ from pydantic import model_validator
 from scipy import stats
 
 from replication import paper
+from replication.experiments.owed import unfinished
 from replication.experiments.registry import benchmark
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, effects, level
-from replication.verdicts.contrast import Asked, Contrast, still_owed
+from replication.verdicts.contrast import Asked, Contrast, named_runs
 from replication.verdicts.decision import ALPHA, LEAST_SEEDS, decided
 from replication.verdicts.paired import chosen
 from replication.verdicts.records import check_names, paper_values
@@ -23,6 +24,8 @@ from replication.verdicts.verdict import Test, Verdict, share
 
 class Level(Contrast):
     """The measure itself, in each cell of `by` and λ."""
+
+    compares: ClassVar[bool] = False
 
     kind: Literal["level"]
 
@@ -41,6 +44,8 @@ class Association(Contrast):
     Args:
         against: the other measure.
     """
+
+    compares: ClassVar[bool] = False
 
     kind: Literal["association"]
     against: str
@@ -78,6 +83,8 @@ class Step(Contrast):
     Seven values in two groups cross nearly all of it in one step, in the right place; seven that rise evenly cross a
     sixth in each. Above one half the step is the largest, and larger than all others together.
     """
+
+    compares: ClassVar[bool] = False
 
     kind: Literal["step"]
     step: tuple[float, float]
@@ -119,7 +126,15 @@ class Spread(Contrast):
     the p-values of the χ² test of a variance.
     """
 
+    compares: ClassVar[bool] = False
+
     kind: Literal["spread"]
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if not 0 < self.claimed.below < np.inf:
+            raise ValueError(f"claimed must say below which width, above 0, got {self.claimed.below:g}")
+        return self
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
         raise NotImplementedError("a spread is one number for all seeds")
@@ -127,16 +142,24 @@ class Spread(Contrast):
     def read_alone(self, store: Store) -> Verdict:
         asked, (ours, _) = self.asked(), self.tables(store)
         width = stats.t.ppf(0.975, self.of.seeds - 1) / np.sqrt(self.of.seeds)
-        rows = []
+        rows, latents = [], {key[0] for key in asked}
+        waiting, diverged = set(), set()
         for key, seeds in asked.items():
             runs = chosen(ours, self.keyed(key), seeds)
-            if len(runs) == len(seeds) >= LEAST_SEEDS and not runs.diverged.any():
+            if len(runs) < max(len(seeds), LEAST_SEEDS):
+                waiting.add(key[0])
+            elif runs.diverged.any():
+                diverged.add(key[0])
+            else:
                 rows.append((key[0], len(runs), width * runs[self.measure].std() / runs[self.measure].mean()))
+        if waiting:
+            waits = unfinished(self.runs, store)
+            named = f" for {named_runs(waits)}" if waits else ""
+            note = f"Of {len(latents)} latent dimensions {len(waiting)} wait{named}."
+            return Verdict("undecided", note, waits=waits)
+        if diverged:
+            return Verdict("undecided", f"A run diverged at d = {', '.join(map(str, sorted(diverged)))}.")
         table = pd.DataFrame(rows, columns=["latent", "seeds", "relative"]).groupby("latent").median()
-        latents = {key[0] for key in asked}
-        if waiting := len(latents) - len(table):
-            named = still_owed(self.runs, store)
-            return Verdict("undecided", f"Of {len(latents)} latent dimensions {waiting} wait for {named}.")
         freedom = table.seeds.to_numpy() - 1
         square = freedom * (table.relative.to_numpy() / self.claimed.below) ** 2
         supported, refuted = stats.chi2.cdf(square, freedom), stats.chi2.sf(square, freedom)

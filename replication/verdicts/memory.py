@@ -2,7 +2,7 @@
 
 from functools import cache
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,8 @@ class Cooled(Contrast):
 
 class Limit(Contrast):
     """The measure in networks without end, in each curvature: a line in 1/N through the sizes, seed by seed, at 0."""
+
+    compares: ClassVar[bool] = False
 
     kind: Literal["limit"]
 

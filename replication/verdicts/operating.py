@@ -56,13 +56,14 @@ class Inputs:
 
 
 def inputs(test: Contrast, store: Store) -> Inputs | None:
-    """From the planned seeds of each cell, or from earlier ones where these are not there; None without any."""
+    """From the planned seeds of each cell, or from earlier ones where these are not there; None without a spread."""
     ours, before = test.tables(store)
     planned = test.grouped(test.cells(test.asked(), ours))
     seen = {str(dict(cell.key)): cell for cell in test.grouped(test.cells(test.seen(before), before))}
     chosen = [cell if len(cell.values) >= LEAST_SEEDS else seen.get(str(dict(cell.key)), cell) for cell in planned]
     known = [cell for cell in chosen if len(cell.values) > 1]
-    if not known:
+    # Of a level that is only bounded no spread is known.
+    if not known or (isinstance(test, Level) and any(cell.only_above for cell in chosen)):
         return None
     spreads = [float(cell.values.std()) if len(cell.values) > 1 else np.nan for cell in chosen]
     spreads = [float(np.nanmedian(spreads)) if np.isnan(spread) else spread for spread in spreads]
@@ -177,7 +178,7 @@ def _grid(test: Signs, given: Inputs, marked: float, rng: np.random.Generator) -
             Cell(key, pd.Series(row[:n]), pd.Series(spread[:n]))
             for key, n, row, spread in zip(given.keys, given.seeds, values, rounding, strict=True)
         ]
-        statuses.append(test.judged(test.compared(cells)))
+        statuses.append(test.judge(test.compared(cells)))
     return _shares([str(status) for status in statuses])
 
 

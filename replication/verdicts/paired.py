@@ -63,7 +63,15 @@ class Versus(Contrast):
     def _in_cells(self) -> Self:
         if self.field not in self.by:
             raise ValueError(f"field must be one of by, {', '.join(self.by)}, got {self.field!r}")
+        planned = {self.keyed(key)[self.field] for key in self.asked()}
+        if unplanned := set(self.values) - planned:
+            raise ValueError(f"no run has {self.field} {min(unplanned)!r}; planned: {', '.join(sorted(planned))}")
         return self
+
+    @property
+    def judged(self) -> int:
+        """Two kinds make one cell."""
+        return sum(self.keyed(key)[self.field] == self.values[0] for key in self.asked())
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
         first, second = self.values
@@ -99,7 +107,10 @@ class NeedForDimension(Paired):
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
         hard, easy = (self._gain(name, table[table.data == name], bool(asked)) for name in (self.data, self.easy))
         both = pooled({}, [hard, replace(easy, values=-easy.values)])  # half of the difference
-        return [replace(hard, key={"gain": "hard"}), replace(both, key={"gain": "difference"}, values=2 * both.values)]
+        return [
+            replace(hard, key={"gain": "the gain on hard images"}),
+            replace(both, key={"gain": "that gain minus the one on easy images"}, values=2 * both.values),
+        ]
 
     def _gain(self, data: str, table: pd.DataFrame, planned: bool) -> Cell:
         test = self.on(data)

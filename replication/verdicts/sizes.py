@@ -37,9 +37,14 @@ def label(found: Effect, printed: float, margin: float) -> Label:
 MOST_SEEDS = 10_000  # of which it is said how many would do
 
 
+def half_width(found: Effect) -> float:
+    """Half of the 95% interval, which lies evenly about the mean; of a bound's one end is known."""
+    return min(found.high - found.mean, found.mean - found.low)
+
+
 def seeds_for(found: Effect, margin: float) -> float:
     """How many seeds would narrow the 95% interval to the margin on each side, at the spread that was seen."""
-    half = (found.high - found.low) / 2
+    half = half_width(found)
     if not np.isfinite(half) or margin <= 0:
         return np.inf
     error = half / stats.t.ppf(0.975, found.n - 1) * np.sqrt(found.n)

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from replication.experiments.owed import owed
+from replication.experiments.owed import owed, unfinished
 from replication.experiments.unet import tables
 from replication.experiments.unet.experiment import UNET
 from replication.statistics import effect
 from replication.sweep.store import Array, Store
-from replication.verdicts.contrast import still_owed
+from replication.verdicts.contrast import named_runs
 from replication.verdicts.decision import Effects, Region, decided
 from replication.verdicts.records import check_names, deciding, scope
 from replication.verdicts.verdict import Test, Verdict
@@ -28,8 +28,10 @@ def unguided(store: Store, data: str, where: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def still_to_be_run(waiting: int, runs: Sequence[str], store: Store) -> Verdict:
-    named = still_owed(runs, store)
-    return Verdict("undecided", f"Networks that are planned and still to be run: {waiting} ({named}).")
+    waits = unfinished(runs, store)
+    named = f" ({named_runs(waits)})" if waits else ""
+    note = f"Networks that are planned and still to be run: {waiting}{named}."
+    return Verdict("undecided", note, waits=waits)
 
 
 def of_plan(runs: Sequence[str], free: pd.DataFrame, data: str) -> tuple[pd.DataFrame, int]:

@@ -26,6 +26,7 @@ class Beside:
     status: Status
     effect: float
     interval: tuple[float, float]
+    explored: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Verdict:
         over_paper: over all of the paper's cells, if it stands however those that were not run come out.
         explored: the effect is that of seeds that had been seen when the test was written; none of the plan is there.
         beside: other readings of the same sentence.
+        waits: the runs of `plan.yml` that have to be made before it can be decided.
     """
 
     status: Status
@@ -52,6 +54,7 @@ class Verdict:
     over_paper: Status | Literal[""] = ""
     explored: bool = False
     beside: tuple[Beside, ...] = ()
+    waits: tuple[str, ...] = ()
 
 
 class Test(BaseModel, ABC):
