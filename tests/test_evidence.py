@@ -18,7 +18,7 @@ from replication import paper, reads
 from replication.experiments.registry import store_for
 from replication.pages import forest
 from replication.pages.typeset import left_plain, typeset
-from replication.pages.verdicts import marks, render, sentence, shown, since_the_first
+from replication.pages.verdicts import marks, not_run, render, sentence, shown, since_the_first
 from replication.statistics import agreement, effect, holm, sign_table
 from replication.sweep.store import Store
 from replication.verdicts import ledger, mathematics, operating, reanalysis
@@ -190,6 +190,59 @@ def test_a_mathematical_check_can_fail(monkeypatch, check, false_version):
     assert getattr(mathematics, check)()[0] != before
 
 
+def _free(change: float):
+    return lambda table: table.assign(accuracy=table.accuracy + change * (table.coefficient == 0))
+
+
+@pytest.mark.parametrize(
+    ("check", "change", "verdict"),
+    [
+        ("table_2_seventeen", _free(-1), "fails"),  # λ = 0 loses every row
+        ("table_2_resnet", _free(-1), "fails"),
+        ("table_2_two_to_three_percent", _free(-0.05), "holds"),
+        (
+            "table_2_first_layer_best",
+            lambda t: t.assign(layers=t.layers.replace({"[1]": "[1,2]", "[1,2]": "[1]"})),
+            "fails",
+        ),
+        ("table_2_vgg_strategies", lambda t: t.assign(accuracy=1 - t.accuracy), "fails"),
+        ("table_2_no_clear_placement", lambda t: t.assign(accuracy=t.accuracy + (t.layers == "Pre-skip")), "fails"),
+        ("table_2_mostly_large", lambda t: t.assign(accuracy=t.accuracy + (t.coefficient == 1e-4)), "fails"),
+    ],
+)
+def test_a_check_of_a_printed_table_can_come_out_otherwise(monkeypatch, check, change, verdict):
+    table, decide = paper.table_2(), getattr(reanalysis, check)
+    assert decide()[0] != verdict
+    monkeypatch.setattr(paper, "table_2", lambda: change(table))
+    assert decide()[0] == verdict
+
+
+def test_what_is_not_proved_is_said_to_rest_on_computation():
+    rows = ledger.rows()
+    rows = rows[rows.kind == "mathematical"].set_index("id").scope
+    assert rows["theorem-2"] == "proof and computation"
+    # A step of the replica method is not proved, and an equation is solved on a grid of curvatures.
+    assert set(rows[rows == "computation"].index) == {name for name in rows.index if name.startswith("memory-")}
+
+
+def test_runs_that_open_claims_wait_for_stand_with_their_command():
+    rows = pd.DataFrame(
+        {"verdict": ["undecided", "undecided", "fails", "undecided"], "waits": [["5"], ["5", "12, cnn"], ["3"], []]}
+    )
+    made = pd.DataFrame(
+        {
+            "run": ["3", "5", "12, cnn"],
+            "experiment": "x",
+            "networks": 10,
+            "in results": [4, 3, 0],
+            "core-hours expected": 1.0,
+        }
+    )
+    found = not_run(rows, made).set_index("run")
+    assert found["open claims"].to_dict() == {"5": 2, "12, cnn": 1} and found.left.to_dict() == {"5": 7, "12, cnn": 10}
+    assert found.command["12, cnn"] == 'entropy-book sweep --planned "12, cnn"'
+
+
 def test_the_ledger_is_decided_once_and_renewed_when_what_it_read_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger, "KEPT", tmp_path / "ledger.json")
     monkeypatch.setenv("ENTROPY_RESULTS", str(tmp_path / "results"))
@@ -271,6 +324,26 @@ def test_in_made_up_ledgers_an_unguided_run_that_never_stops_leaves_a_bound():
         for known, most in ((given, stopped), (dataclasses.replace(given, late=[True, True]), late)):
             statuses = fewer.status(operating.made(fewer, known, shift, np.random.default_rng(0)), cells)
             assert (statuses == most).mean() > 0.9, (shift, most)
+
+
+def test_in_made_up_ledgers_a_level_that_is_bounded_supports_what_lies_above_alone(monkeypatch):
+    """Five runs had come to the horizon of one cell: its spread is taken from the other, and its values are bounds."""
+    test = {claim.id: claim.test for claim in load_claims(ROOT / "claims.yml")}["ae-eight-to-ten"]
+    keys = list(test.asked())[:2]
+    stopped, going_on = (pd.Series(values, range(5)) for values in ([9.0, 10, 9, 11, 10], [50.0] * 5))
+    cells = [
+        Cell(test.keyed(keys[0]), stopped, 0 * stopped),
+        Cell(test.keyed(keys[1]), going_on, 0 * going_on, only_above=True),
+    ]
+    table = pd.DataFrame({"latent": [100], "coefficient": [0.0], test.measure: [50.0]})
+    monkeypatch.setattr(type(test), "tables", lambda *_: (table, table))
+    monkeypatch.setattr(type(test), "cells", lambda *_: cells)
+    given = operating.inputs(test, Store("nowhere"))
+    assert given.late == [False, True] and given.spreads == [pytest.approx(stopped.std(), rel=1e-3)] * 2
+    found = operating.made(test, given, 100.0, np.random.default_rng(0))
+    assert (found.p(10, "above") < 0.01).all() and (found.p(200, "below")[:, 1] == 1).all()
+    monkeypatch.setattr(type(test), "cells", lambda *_: cells[1:])
+    assert operating.inputs(test, Store("nowhere")) is None
 
 
 def test_without_an_effect_a_change_is_found_in_one_of_twenty_ledgers():

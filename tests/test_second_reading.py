@@ -1,6 +1,8 @@
 """The ledger's effects and intervals against a second reading of the same records, written from words alone."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -134,8 +136,13 @@ def test_a_deliberate_error_in_the_second_reading_is_caught(monkeypatch, rows, e
     assert differing(rows, CHECKED)
 
 
-def test_the_second_reading_imports_nothing_of_the_project():
-    text = (second_reading.ROOT / "tests" / "second_reading.py").read_text(encoding="utf-8")
-    imported = [line for line in text.splitlines() if line.startswith(("import ", "from "))]
-    assert imported and not any("replication" in line or "entropy_lib" in line for line in imported)
+def test_the_second_reading_imports_nothing_of_the_project(tmp_path):
+    """By itself, from a folder where nothing of the project is near, it loads none of it."""
+    script = (
+        "import runpy, sys\n"
+        f"runpy.run_path({str(second_reading.ROOT / 'tests' / 'second_reading.py')!r})\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('replication', 'entropy_lib', 'tests')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert ran.stdout.strip() == "[]"
     assert math.isfinite(second_reading.read("ae-eighty-percent")[0])

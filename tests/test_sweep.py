@@ -486,6 +486,45 @@ def test_outcomes_apply_the_rule_to_the_stored_curve(tmp_path):
     assert (best.test_mse == best.best_test_mse).all()
 
 
+def drawn_curve(store: Store, coefficient: float, watched, seed: int = 0) -> str:
+    """An autoencoder's record whose validation error goes as given from epoch 1 on."""
+    [trial] = digits_trials(horizon=len(watched), coefficients=(coefficient,), seeds=(seed,))
+    errors = np.array([1.0, *watched])
+    curve = pd.DataFrame({"trial": trial.id, "epoch": range(len(errors))} | dict.fromkeys(AUTOENCODER.columns, 1.0))
+    store.write(
+        [trial], StackResult(curve.assign(validation_mse=errors, test_mse=errors)), [Scope("quick")], PROVENANCE
+    )
+    return trial.id
+
+
+def test_stops_with_a_tolerance_walk_their_own_definition(tmp_path):
+    """Improvements of 5e-3, then 1.2e-4, then 1e-5, ten of each: three rules, three stops."""
+    watched = 0.5 - np.cumsum(np.repeat([5e-3, 1.2e-4, 1e-5], 10))
+    store = Store(tmp_path)
+    short, whole = drawn_curve(store, 0.0, watched[:20]), drawn_curve(store, 1e-3, watched, seed=1)
+    rows = AUTOENCODER.summarised(store).set_index("trial")
+    for trial, curve in ((short, watched[:20]), (whole, watched)):
+        found = []
+        for name, tolerance in (("", 0.0), ("_1e-4", 1e-4), ("_1e-3", 1e-3)):
+            epoch, _, censored = brute_force_stop(curve, 7, tolerance)
+            assert rows.loc[trial, [f"stopping_epoch{name}", f"censored{name}"]].tolist() == [epoch, censored]
+            found.append((epoch, censored))
+        assert found == (
+            [(20, True), (20, True), (17, False)] if trial == short else [(30, True), (27, False), (17, False)]
+        )
+
+
+def test_of_two_lengths_of_one_network_the_longer_tells_the_stop(tmp_path):
+    """It stops at epoch 9, which the shorter record has not reached; read up to epoch 5 both are as good."""
+    store, watched = Store(tmp_path), np.array([0.9, 0.8] + [0.85] * 10)
+    drawn_curve(store, 0.0, watched[:5])
+    drawn_curve(store, 0.0, watched)
+    (row,) = AUTOENCODER.summarised(store).itertuples()
+    assert (row.stopping_epoch, row.censored, row.horizon) == (9, False, 12)
+    (row,) = AUTOENCODER.summarised(Store(tmp_path, until=5)).itertuples()
+    assert (row.stopping_epoch, row.censored, row.horizon) == (5, True, 5)
+
+
 def test_grid_refuses_what_it_does_not_know():
     with pytest.raises(KeyError, match="quick, laptop, paper"):
         AUTOENCODER.grid("huge")

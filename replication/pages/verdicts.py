@@ -93,11 +93,11 @@ def _parts(rows: pd.DataFrame) -> list[tuple[str, list[Any]]]:
     return [(part, list(rows[rows.section.isin(sections)].itertuples())) for part, sections in PARTS.items()]
 
 
-# What the abstract promises, and the claim that says it; of accuracy the nearest that has a test.
+# What the abstract promises, and the claim that says it; of accuracy it names no experiment: the nearest with a test.
 PROMISES = {
     "fewer epochs": "ae-fewer-epochs",
     "fewer dimensions": "rich-representations",
-    "higher accuracy": "better-generalisation",
+    "higher accuracy of small classifiers": "better-generalisation",
 }
 
 
@@ -121,8 +121,8 @@ def promises(rows: pd.DataFrame) -> HTML:
 
 
 def headlines(rows: pd.DataFrame) -> HTML:
-    """The promises, each with its effect, and what an author would say first."""
-    return filled("headlines.html", rows=_promised(rows))
+    """The promises, each with its effect, what it waits for while it is open, and the first objection to it."""
+    return filled("headlines.html", rows=_promised(rows), open=OPEN)
 
 
 def _promised(rows: pd.DataFrame) -> list[Any]:
@@ -132,6 +132,20 @@ def _promised(rows: pd.DataFrame) -> list[Any]:
 def waiting(rows: pd.DataFrame) -> int:
     """How many of the open claims wait for a planned run; the others' runs are there and leave them open."""
     return int((rows.verdict.isin(OPEN) & rows.waits.map(bool)).sum())
+
+
+def not_run(rows: pd.DataFrame, progress: pd.DataFrame) -> pd.DataFrame:
+    """The planned runs that open claims wait for: networks that are left, and the claims; most claims first."""
+    claims = (
+        rows[rows.verdict.isin(OPEN)].explode("waits").waits.value_counts().rename_axis("run").rename("open claims")
+    )
+    left = progress.assign(left=progress.networks - progress["in results"])
+    found = left[["run", "experiment", "networks", "left", "core-hours expected"]].merge(claims.reset_index(), on="run")
+    found["command"] = [
+        f'entropy-book sweep --planned "{run}"' if " " in run else f"entropy-book sweep --planned {run}"
+        for run in found.run
+    ]
+    return found.sort_values("open claims", ascending=False)
 
 
 def say(rows: pd.DataFrame) -> None:

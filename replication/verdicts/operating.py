@@ -43,7 +43,7 @@ class Inputs:
         alike: the share of that variance which all cells of a seed have in common.
         known: degrees of freedom of the spreads.
         epochs: of the unguided network, where the measure is in whole epochs; 0 elsewhere.
-        late: the cells in which an unguided run had not stopped at the horizon.
+        late: the cells in which an unguided run had not stopped at the horizon; of a level, any run.
     """
 
     keys: list[dict[str, Any]]
@@ -61,11 +61,13 @@ def inputs(test: Contrast, store: Store) -> Inputs | None:
     planned = test.grouped(test.cells(test.asked(), ours))
     seen = {str(dict(cell.key)): cell for cell in test.grouped(test.cells(test.seen(before), before))}
     chosen = [cell if len(cell.values) >= LEAST_SEEDS else seen.get(str(dict(cell.key)), cell) for cell in planned]
-    known = [cell for cell in chosen if len(cell.values) > 1]
-    # Of a level that is only bounded no spread is known.
-    if not known or (isinstance(test, Level) and any(cell.only_above for cell in chosen)):
+    # Levels that had all come to one horizon are bounds, whose spread is not theirs.
+    bounded = [isinstance(test, Level) and cell.only_above for cell in chosen]
+    told = [len(cell.values) > 1 and not bound for cell, bound in zip(chosen, bounded, strict=True)]
+    known = [cell for cell, tells in zip(chosen, told, strict=True) if tells]
+    if not known:
         return None
-    spreads = [float(cell.values.std()) if len(cell.values) > 1 else np.nan for cell in chosen]
+    spreads = [float(cell.values.std()) if tells else np.nan for cell, tells in zip(chosen, told, strict=True)]
     spreads = [float(np.nanmedian(spreads)) if np.isnan(spread) else spread for spread in spreads]
     free, earlier = (table[table[test.of.treatment] == 0] for table in (ours, before))
     free = free if len(free) else earlier
@@ -74,7 +76,7 @@ def inputs(test: Contrast, store: Store) -> Inputs | None:
         [float(f"{spread:.4g}") for spread in spreads], round(_alike(known), 3),
         int(np.median([len(cell.values) - 1 for cell in known])),
         round(float(free[test.measure].mean()), 1) if whole(test.measure) else 0.0,
-        [cell.only_below for cell in chosen],
+        [cell.only_above if isinstance(test, Level) else cell.only_below for cell in chosen],
     )  # fmt: skip
 
 
@@ -135,6 +137,8 @@ def made(test: Contrast, given: Inputs, effect: float, rng: np.random.Generator)
     values = np.where(missing, np.nan, values)
     never = np.zeros(values.shape[:-1], bool)
     late = never | np.array(given.late)
+    if isinstance(test, Level):
+        return Effects(values, rounding, never, late, never)
     # A guided run that is no faster has not stopped either: then nothing is known of the cell.
     return Effects(values, rounding, late, late if effect >= 0 else never, never)
 
