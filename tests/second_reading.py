@@ -86,6 +86,7 @@ def stop(values: np.ndarray, patience: int, tolerance: float = 0.0) -> tuple[int
     return len(values), at, True
 
 
+@lru_cache
 def autoencoders(until: int | None) -> pd.DataFrame:
     trials, curves = records("autoencoder")
     rows = {}
@@ -102,12 +103,14 @@ def autoencoders(until: int | None) -> pd.DataFrame:
     return trials.set_index("trial").join(pd.DataFrame.from_dict(rows, orient="index"))
 
 
+@lru_cache
 def classifiers() -> pd.DataFrame:
     trials, curves = records("cnn")
     last = curves.sort_values("epoch").groupby("trial").tail(1).set_index("trial")
     return trials.set_index("trial").join(last[["test_accuracy", "train_accuracy", "first_tap"]]).assign(diverged=False)
 
 
+@lru_cache
 def large() -> pd.DataFrame:
     trials, curves = records("imagenette")
     rows = {}
@@ -119,6 +122,7 @@ def large() -> pd.DataFrame:
     return trials.set_index("trial").join(pd.DataFrame.from_dict(rows, orient="index"))
 
 
+@lru_cache
 def looked_into() -> pd.DataFrame:
     trials, curves = records("anatomy")
     if trials.empty:
@@ -130,6 +134,7 @@ def looked_into() -> pd.DataFrame:
     return trials.set_index("trial").join(last).assign(diverged=False)
 
 
+@lru_cache
 def whole() -> pd.DataFrame:
     trials, curves = records("through")
     measured = ["linear", "agreement", "overlap", "pruning", "late"]
@@ -365,6 +370,7 @@ def ahead(ways: dict, upper: range, lower: range) -> dict[str, float]:
     return row
 
 
+@lru_cache
 def unets() -> pd.DataFrame:
     trials, curves = records("unet")
     rows = {}
@@ -399,6 +405,7 @@ AGAINST = {
 }
 
 
+@lru_cache
 def managed() -> pd.DataFrame:
     """The last epoch of each network, and three differences between networks of one seed."""
     trials, curves = records("management")
@@ -717,10 +724,15 @@ Cells = dict[tuple, dict[int, float]]
 TREATMENTS = ("coefficient", "curvature", "coldest", "strength")
 
 
+@lru_cache
+def listed(file: str) -> list[dict]:
+    return yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+
+
 def planned(reading: Reading, data: str) -> Cells:
     """By cell, as the plan has them, the seeds, each with the epochs that it has to run."""
     cells: Cells = {}
-    for run in yaml.safe_load((ROOT / "plan.yml").read_text(encoding="utf-8")):
+    for run in listed("plan.yml"):
         for part in run["parts"] if str(run["run"]) in reading.runs else ():
             usual = {name: USUAL[reading.table][name] for name in ("form", "eps") if name in USUAL[reading.table]}
             told = usual | part
@@ -829,10 +841,10 @@ def cells_of(reading: Reading, table: pd.DataFrame, cells: Cells, planned: bool)
 
 
 def averaged(cells: list[dict]) -> pd.DataFrame:
-    """Seed by seed over cells; where they share no seed, in the order of their seeds."""
+    """Seed by seed over cells; where each has five and they share fewer, in the order of their seeds."""
     frames = [cell["effects"] for cell in cells]
     common = set.intersection(*(set(frame.index) for frame in frames))
-    if common:
+    if len(common) >= 5 or min(map(len, frames)) < 5:
         frames = [frame.loc[sorted(common)] for frame in frames]
     else:
         shortest = min(map(len, frames))
@@ -968,10 +980,9 @@ def spread(reading: Reading, rows: pd.DataFrame, asked: dict) -> tuple[float, fl
     width, by_latent = stats.t.ppf(0.975, 9) / math.sqrt(10), {}
     for key, seeds in asked.items():
         values = at(rows, ["latent"], key, seeds)[reading.value].astype(float)
-        if len(values) == len(seeds):
-            by_latent.setdefault(key[0], []).append(width * values.std() / values.mean())
-    if len(by_latent) < len({key[0] for key in asked}):
-        return math.nan, math.nan, math.nan
+        if len(values) < len(seeds):
+            return math.nan, math.nan, math.nan
+        by_latent.setdefault(key[0], []).append(width * values.std() / values.mean())
     return float(np.median([np.median(each) for each in by_latent.values()])), math.nan, math.nan
 
 
@@ -1006,6 +1017,65 @@ def read(name: str) -> tuple[float, float, float]:
         seen = {key: seeds for key, seeds in asked.items() if len(at(old, reading.by, key, None))}
         cells = grouped(reading, effects_of(reading, old, seen, False))
     return size(reading, cells) if any(len(cell["effects"]) for cell in cells) else (math.nan,) * 3
+
+
+# --- What the words of a claim make of its effects --------------------------------------------------
+
+
+def verdict(name: str) -> str:
+    """By the bounds, the margin and the number of cells that the ledger's entry names; "undecided" without a record."""
+    reading = READINGS[name]
+    (said,) = [each["test"] for each in listed("claims.yml") if each["id"] == name]
+    rows, asked = evidence(reading)
+    cells = grouped(reading, effects_of(reading, rows, asked, True))
+    if not any(len(cell["effects"]) for cell in cells):
+        return "undecided"
+    p_values = [for_and_against(cell, said) for cell in cells]
+    if said.get("some"):
+        groups: dict[tuple, list[tuple[float, float]]] = {}
+        for cell, each in zip(cells, p_values, strict=True):
+            groups.setdefault(cell["key"][:-1], []).append(each)
+        p_values = [(len(g) * min(s for s, _ in g), max(r for _, r in g)) for g in groups.values()]
+    supporting = sorted(1.0 if against <= 0.05 else p for p, against in p_values)
+    refuting = sorted(against for _, against in p_values)
+    n, share = len(p_values), said.get("quantifier", "all")
+    wanted = {"all": n, "any": 1}.get(share) or math.ceil(share * n - 1e-9)
+    shown = lambda count, p: (n - count + 1) * p[count - 1] <= 0.05  # noqa: E731
+    if shown(n - wanted + 1, refuting):
+        half = share == "all" and n > 1 and shown(math.ceil(n / 2), supporting)
+        return "partly" if half else "fails"
+    return "holds" if shown(wanted, supporting) else "undecided"
+
+
+def for_and_against(cell: dict, said: dict) -> tuple[float, float]:
+    """That the cell's effect lies within the bounds, and that it lies without: p-values."""
+    ratio = said.get("statistic") == "ratio"
+    scaled = lambda value: (math.log(value) if value > 0 else -math.inf) if ratio else value  # noqa: E731
+    margin, printed = said.get("margin", 0.0), said.get("printed")
+    margin = math.log1p(margin) if ratio else margin
+    if printed is not None and abs(scaled(printed)) <= margin:
+        margin = 0.0  # too wide to refute anything
+    inside, outside = [], []
+    for side, bound in said["claimed"].items():
+        inside.append(beyond(cell, scaled(bound), side))
+        moved = scaled(bound) + (margin if side == "above" else -margin) * (scaled(bound) == 0)
+        outside.append(beyond(cell, moved, "below" if side == "above" else "above"))
+    return max(inside), min(1.0, len(outside) * min(outside))
+
+
+def beyond(cell: dict, bound: float, side: str) -> float:
+    """One-sided p-value that the mean lies on a side of a bound; 1 where the cell cannot say so."""
+    table = cell["effects"]
+    if not cell["ready"] or cell["late"]["below" if side == "above" else "above"]:
+        return 1.0
+    values = (table.effect - bound) * (1 if side == "above" else -1)
+    least = math.sqrt((table.rounding**2).mean())
+    if least and stats.binomtest(int((values > 0).sum()), len(values), alternative="greater").pvalue > 0.05:
+        return 1.0
+    spread = max(values.std(), least)
+    if not spread:  # the same number from every seed
+        return float(values.mean() <= 0)
+    return float(stats.t.sf(values.mean() / (spread / math.sqrt(len(values))), len(values) - 1))
 
 
 def effects_of(reading: Reading, rows: pd.DataFrame, cells: dict, planned: bool) -> list[dict]:

@@ -335,7 +335,7 @@ def test_in_made_up_ledgers_a_level_that_is_bounded_supports_what_lies_above_alo
         Cell(test.keyed(keys[0]), stopped, 0 * stopped),
         Cell(test.keyed(keys[1]), going_on, 0 * going_on, only_above=True),
     ]
-    table = pd.DataFrame({"latent": [100], "coefficient": [0.0], test.measure: [50.0]})
+    table = pd.DataFrame({"latent": [100], "coefficient": [0.0], "seed": [0], test.measure: [50.0]})
     monkeypatch.setattr(type(test), "tables", lambda *_: (table, table))
     monkeypatch.setattr(type(test), "cells", lambda *_: cells)
     given = operating.inputs(test, Store("nowhere"))
