@@ -20,12 +20,14 @@ from replication.data.dataset import MissingData
 from replication.experiments.flow import experiment as flow
 from replication.experiments.flow import tables
 from replication.experiments.flow.experiment import FLOW, TRAINED, FlowConfig
+from replication.experiments.registry import store_for
 from replication.networks import weights
 from replication.networks.vgg_resnet import SCHEMES, convolutions, random_kernels, skeleton
 from replication.sweep.run import run
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import Scope, Trial
 from replication.verdicts.flow import CHECKS
+from replication.verdicts.records import deciding
 from tests.helpers import PROVENANCE
 
 
@@ -302,3 +304,12 @@ def test_filters_are_more_uniform_where_most_layers_are_narrower(narrower, statu
     random = [pd.DataFrame({"layer": range(13), "q3": 2.0, "scheme": scheme, "data": "none"}) for scheme in SCHEMES]
     table = pd.concat([trained.assign(scheme="", data=TRAINED), *random]).assign(**usual)
     assert CHECKS["uniform"](table)[0] == status
+
+
+@pytest.mark.parametrize("check", ["random", "linear", "random_outliers_later", "uniform"])
+def test_without_one_scheme_of_initialisation_nothing_is_decided_on_all(check):
+    table = deciding(FLOW, store_for("paper"))
+    assert CHECKS[check](table) is not None
+    for scheme in SCHEMES:
+        assert CHECKS[check](table[table.scheme != scheme]) is None
+    assert CHECKS[check](table[:0]) is None

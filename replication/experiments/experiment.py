@@ -3,14 +3,13 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import product
-from typing import Any, Generic, Literal
+from typing import Any, Generic
 
 import pandas as pd
 
 from replication.sweep.store import StackResult, Store
 from replication.sweep.trial import C, Scope, Trial
 
-Better = Literal["lower", "higher"]
 # Keywords of a part: a list stands for each of its entries, anything else for itself.
 Fields = Mapping[str, Any]
 
@@ -58,7 +57,7 @@ class Experiment(Generic[C]):
         train, stack_by, scope: as a sweep needs them.
         fingerprint: of the data that a configuration asks for.
         outcomes: one row per trial (of the flow: per layer) with its measures; called with a store that has records.
-        measures: what outcomes hold beside the trial itself, and which end of each is better.
+        measures: what outcomes hold beside the trial itself.
         columns: what its curves must hold, with the least and the greatest value.
         pictured: the fields on which, beside the data set, the data's fingerprint depends.
         cells: the paper's grid by column of outcomes.
@@ -78,7 +77,7 @@ class Experiment(Generic[C]):
     scope: Callable[[Trial[C]], Scope]
     fingerprint: Callable[[str, C], str]
     outcomes: Callable[[Store], pd.DataFrame]
-    measures: Mapping[str, Better]
+    measures: tuple[str, ...]
     columns: Mapping[str, tuple[float, float]]
     pictured: tuple[str, ...] = ()
     cells: Mapping[str, Cells] = field(default_factory=dict)

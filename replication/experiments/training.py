@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from entropy_lib import EntropyGuidance
 from entropy_lib.layers import Form
-from replication.experiments.experiment import Better
 from replication.experiments.repeated import Repeated
 from replication.files import digest, write_atomically
 from replication.provenance import computing
@@ -58,10 +57,10 @@ CURVES: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 
 # What outcomes of a classifier hold.
-CLASSIFIED: dict[str, Better] = {
-    "test_accuracy": "higher", "validation_accuracy": "higher", "train_accuracy": "higher",
-    "test_loss": "lower", "validation_loss": "lower", "train_loss": "lower", "first_tap": "higher",
-}  # fmt: skip
+CLASSIFIED = (
+    "test_accuracy", "validation_accuracy", "train_accuracy",
+    "test_loss", "validation_loss", "train_loss", "first_tap",
+)  # fmt: skip
 
 
 @dataclass

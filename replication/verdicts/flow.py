@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 from scipy import optimize, stats
 
 from replication.experiments.flow.experiment import FLOW, TRAINED
@@ -29,6 +29,18 @@ from replication.verdicts.verdict import Status, Test, Verdict, share
 
 # Status, note and effect; None: not run.
 Decision = tuple[Status, str, float]
+
+
+def drawn(table: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
+    """The untrained VGG-16 by its scheme of initialisation; None where one is not there."""
+    found = {scheme: network(table, "vgg16", scheme) for scheme in SCHEMES if len(table)}
+    return found if found and not any(rows.empty for rows in found.values()) else None
+
+
+def trained_and_drawn(table: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
+    """The trained VGG-16 as well, first."""
+    trained, untrained = network(table, "vgg16", TRAINED), drawn(table)
+    return {TRAINED: trained, **untrained} if len(trained) and untrained else None
 
 
 def early(table: pd.DataFrame) -> Decision | None:
@@ -57,12 +69,11 @@ def settles(table: pd.DataFrame) -> Decision | None:
 
 def random_early(table: pd.DataFrame) -> Decision | None:
     """Fig. 1, right: the untrained network's first layer stands out less from its mean over layers."""
-    if network(table, "vgg16", TRAINED).empty:
+    found = trained_and_drawn(table)
+    if not found:
         return None
-    relative = {}
-    for source in (TRAINED, *SCHEMES):
-        mean = means(network(table, "vgg16", source))
-        relative[source] = mean.iloc[0] - mean.mean()
+    mean = {source: means(rows) for source, rows in found.items()}
+    relative = {source: each.iloc[0] - each.mean() for source, each in mean.items()}
     gaps = {scheme: relative[TRAINED] - relative[scheme] for scheme in SCHEMES}
     positive = sum(gap > 0 for gap in gaps.values())
     status = share(positive, len(gaps))
@@ -95,9 +106,10 @@ def low_outliers(table: pd.DataFrame) -> Decision | None:
 
 def linear(table: pd.DataFrame) -> Decision | None:
     """At random, the drop grows linearly with the layer."""
-    fits = {scheme: line_or_fan(network(table, "vgg16", scheme), scheme) for scheme in SCHEMES if len(table)}
-    if not fits:
+    found = drawn(table)
+    if not found:
         return None
+    fits = {scheme: line_or_fan(rows, scheme) for scheme, rows in found.items()}
     better = [p < 0.05 for p, _, _ in fits.values()]
     not_worse = [line >= law for _, line, law in fits.values()]
     status: Status = "undecided" if not all(better) else "holds" if all(not_worse) else "partly"
@@ -140,10 +152,11 @@ def trained_outliers_rarer(table: pd.DataFrame) -> Decision | None:
 
 def random_outliers_later(table: pd.DataFrame) -> Decision | None:
     """At random, outliers are especially common in the later layers, in every scheme: in numbers and as a share."""
-    if not len(table):
+    networks = drawn(table)
+    if not networks:
         return None
     trends = {
-        name: {scheme: outlier_trend(network(table, "vgg16", scheme), shares) for scheme in SCHEMES}
+        name: {scheme: outlier_trend(rows, shares) for scheme, rows in networks.items()}
         for name, shares in (("in numbers", False), ("as a share", True))
     }
     rising = [all(p < 0.05 for _, p in found.values()) for found in trends.values()]
@@ -162,12 +175,11 @@ def random_outliers_later(table: pd.DataFrame) -> Decision | None:
 
 def uniform(table: pd.DataFrame) -> Decision | None:
     """A trained network's filters differ less: the interquartile range of log|c11|, layer by layer, against random."""
-    trained = network(table, "vgg16", TRAINED)
-    if trained.empty:
+    found = trained_and_drawn(table)
+    if not found:
         return None
     width = {}
-    for source in (TRAINED, *SCHEMES):
-        rows = network(table, "vgg16", source)
+    for source, rows in found.items():
         slices = rows[(rows.measure == "tap 1 1") & (rows.reading == "slices")].sort_values("layer")
         width[source] = (slices.q3 - slices.q1).to_numpy()
     narrower = {scheme: int((width[TRAINED] < width[scheme]).sum()) for scheme in SCHEMES}
@@ -249,7 +261,7 @@ class FlowConsistent(Test):
 
     kind: Literal["flow_consistent"]
     runs: tuple[str, ...]
-    where: dict[str, Any] = Field(default_factory=dict)
+    where: dict[str, Any]
 
     def decide(self, store: Store) -> Verdict:
         table = deciding(FLOW, store)

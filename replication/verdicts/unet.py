@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from replication.experiments.owed import owed, unfinished
 from replication.experiments.unet import tables
@@ -51,7 +51,7 @@ class UNetFlow(Test):
 
     kind: Literal["unet_flow"]
     runs: tuple[str, ...]
-    where: dict[str, Any] = Field(default_factory=dict)
+    where: dict[str, Any]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -94,7 +94,7 @@ class SameFlow(Test):
     kind: Literal["same_flow"]
     runs: tuple[str, ...]
     threshold: float
-    where: dict[str, Any] = Field(default_factory=dict)
+    where: dict[str, Any]
 
     @model_validator(mode="after")
     def _check(self) -> Self:

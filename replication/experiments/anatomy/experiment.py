@@ -166,7 +166,7 @@ ANATOMY = Experiment(
     scope=scope,
     fingerprint=fingerprint,
     outcomes=outcomes,
-    measures=dict.fromkeys((*_COLUMNS, "most_ratio", "blanking_ratio", "black_ratio", "diverged"), "lower"),
+    measures=(*_COLUMNS, "most_ratio", "blanking_ratio", "black_ratio", "diverged"),
     columns=_COLUMNS,
     unguided=AUTOENCODER.unguided,
 )

@@ -248,12 +248,11 @@ AUTOENCODER = Experiment(
     scope=scope,
     fingerprint=fingerprint,
     outcomes=outcomes,
-    measures={
-        "stopping_epoch": "lower", "best_epoch": "lower", "censored": "lower", "diverged": "lower",
-        **{f"{name}_{tolerance}": "lower" for name in ("stopping_epoch", "censored") for tolerance in TOLERANCES},
-        "validation_mse": "lower", "test_mse": "lower", "best_test_mse": "lower", "epochs_to_quality": "lower",
-        "log_abs_det": "higher",
-    },
+    measures=(
+        "stopping_epoch", "best_epoch", "censored", "diverged",
+        *(f"{name}_{tolerance}" for name in ("stopping_epoch", "censored") for tolerance in TOLERANCES),
+        "validation_mse", "test_mse", "best_test_mse", "epochs_to_quality", "log_abs_det",
+    ),
     columns={
         "train_mse": (0, np.inf), "validation_mse": (0, np.inf), "test_mse": (0, np.inf),
         "log_abs_det": (-np.inf, np.inf), "gram": (-np.inf, np.inf),

@@ -149,10 +149,10 @@ FLOW = Experiment(
     scope=scope,
     fingerprint=fingerprint,
     outcomes=outcomes,
-    measures={
-        "layer": "lower", "name": "lower", "measure": "lower", "reading": "lower", "mean": "higher", "median": "higher",
-        "count": "higher", "zeros": "lower", "outliers_low": "lower", "outliers_high": "lower",
-    },
+    measures=(
+        "layer", "name", "measure", "reading", "mean", "median",
+        "count", "zeros", "outliers_low", "outliers_high",
+    ),
     columns={"layer": (1, np.inf), "count": (1, np.inf), "zeros": (0, np.inf), "median": (-np.inf, np.inf)},
     pictured=("architecture",),
 )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from replication.data.registry import load, names
-from replication.experiments.experiment import Better, Experiment, Plan
+from replication.experiments.experiment import Experiment, Plan
 from replication.experiments.landscape import equilibrium, tasks, trained
 from replication.experiments.landscape.bins import EDGES, of_trial
 from replication.experiments.landscape.config import EVEN, TEMPERING, TRAINED, LandscapeConfig
@@ -264,12 +264,11 @@ def _agree(mine: _Summary, other: _Summary, window: tuple[float, float]) -> bool
     return bool(apart.notna().all() and abs(apart.mean()) <= AGREED and apart.abs().max() <= WORST)
 
 
-_MEASURES: dict[str, Better] = {
-    **dict.fromkeys((*OVER, *_DEEP, *(_named(*key, "errors") for key in OVER.values())), "higher"),
-    **dict.fromkeys(("ratio_adam_glorot", "prior", "over_stopped"), "higher"), "worst": "lower", "arrived": "higher",
-    "value": "higher", "spread": "lower", "together": "higher", "swapped": "higher", "trips": "higher",
-    "effective": "higher", "starts": "lower", "equilibrated": "higher", "stopped": "higher", "diverged": "lower",
-}  # fmt: skip
+_MEASURES = (
+    *OVER, *_DEEP, *(_named(*key, "errors") for key in OVER.values()), "ratio_adam_glorot", "prior", "over_stopped",
+    "worst", "arrived", "value", "spread", "together", "swapped", "trips", "effective", "starts", "equilibrated",
+    "stopped", "diverged",
+)  # fmt: skip
 
 LANDSCAPE = Experiment(
     name="landscape",

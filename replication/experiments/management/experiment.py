@@ -15,7 +15,7 @@ from torch import Tensor
 
 from replication.data.dataset import Dataset
 from replication.data.registry import load
-from replication.experiments.experiment import Better, Experiment, Plan
+from replication.experiments.experiment import Experiment, Plan
 from replication.experiments.management.measures import (
     PIXEL_NOISE,
     accuracy,
@@ -274,11 +274,11 @@ def _of_same(rows: pd.DataFrame, usual: pd.DataFrame, measure: str) -> np.ndarra
     return found.to_numpy()
 
 
-BETTER: dict[str, Better] = {
-    "test_accuracy": "higher", "test_nll": "lower", "calibration": "lower", "calibration_cooled": "lower",
-    "nll_cooled": "lower", "shifted_accuracy": "higher", "gap": "lower", "validation_nll": "lower",
-    "over_rival": "higher", "over_rival_nll": "lower", "over_part": "higher", "over_usual_rate": "higher",
-}  # fmt: skip
+OUTCOMES = (
+    "test_accuracy", "test_nll", "calibration", "calibration_cooled",
+    "nll_cooled", "shifted_accuracy", "gap", "validation_nll",
+    "over_rival", "over_rival_nll", "over_part", "over_usual_rate",
+)  # fmt: skip
 ENTROPIES = (
     "entropy_labels", "entropy_test", "entropy_shifted", "entropy_scrambled", "entropy_mask", "entropy_hidden",
     "entropy_inputs", "entropy_map",
@@ -294,7 +294,7 @@ MANAGEMENT = Experiment(
     scope=scope,
     fingerprint=fingerprint,
     outcomes=outcomes,
-    measures={**BETTER, **dict.fromkeys((*ENTROPIES, "zeros"), "higher"), "diverged": "lower"},
+    measures=(*OUTCOMES, *ENTROPIES, "zeros", "diverged"),
     columns={"validation_accuracy": (0.0, 1.0), "validation_nll": (0.0, float("inf"))},
     treatment="strength",
     unguided={"technique": "none"},

@@ -372,12 +372,12 @@ MEMORY = Experiment(
     scope=scope,
     fingerprint=fingerprint,
     outcomes=outcomes,
-    measures={
-        "capacity": "higher", "mean_overlap": "higher", "late_overlap": "higher", "late_others": "lower",
-        "near_overlap": "higher", "near_others": "lower", "matched_overlap": "higher", "matched_others": "lower",
-        "replica_gap": "higher", "s_gap": "higher", "bracket_error": "higher", "basin": "lower",
-        "sweeps_to_recall": "lower", "over_cold": "lower", "area": "higher", "diverged": "lower",
-    },
+    measures=(
+        "capacity", "mean_overlap", "late_overlap", "late_others",
+        "near_overlap", "near_others", "matched_overlap", "matched_others",
+        "replica_gap", "s_gap", "bracket_error", "basin",
+        "sweeps_to_recall", "over_cold", "area", "diverged",
+    ),
     columns={"point": (0, np.inf)},
     treatment="curvature",
     on_gpu=False,

@@ -247,10 +247,9 @@ THROUGH = Experiment(
     scope=scope,
     fingerprint=fingerprint,
     outcomes=outcomes,
-    measures={
-        "test_accuracy": "higher", "late_accuracy": "higher",
-        **dict.fromkeys((*_OF_LAYERS, *(f"{name}_untrained" for name in _OF_LAYERS)), "higher"), "diverged": "lower",
-    },
+    measures=(
+        "test_accuracy", "late_accuracy", *_OF_LAYERS, *(f"{name}_untrained" for name in _OF_LAYERS), "diverged",
+    ),
     columns={"layer": (0, np.inf), "lost": (0, np.inf)},
     pictured=("network",),
     unguided={"layers": "none"},
