@@ -366,6 +366,18 @@ def test_what_is_not_so_is_found_in_one_of_twenty_ledgers():
     assert max(kept[name]["verdicts"]["on the bound"]["holds"] for name in bounds) < 0.075
 
 
+def test_a_ratio_is_drawn_as_one_whatever_its_axis_is_called():
+    rows = pd.DataFrame(
+        {"effect": [0.5], "printed": [np.nan], "low": [0.25], "high": [np.inf], "unit": "ratio of sweeps"}
+    )
+    axis = forest.Axis.of("sweeps to recall", rows)
+    assert axis.none == 1 and axis.at(0.5) - axis.at(0.25) == pytest.approx(axis.at(1) - axis.at(0.5), abs=0.02)
+    linear = forest.Axis.of("sweeps to recall", rows.assign(unit="value of sweeps"))
+    assert linear.none == 0 and linear.at(0.5) - linear.at(0.25) == pytest.approx(
+        linear.at(0.25) - linear.at(0), abs=0.02
+    )
+
+
 @pytest.mark.parametrize(
     ("claim", "interval", "said"),
     [

@@ -29,10 +29,7 @@ class Axis:
     name: str
     low: float
     high: float
-
-    @property
-    def ratio(self) -> bool:
-        return self.name.endswith("over unguided")
+    ratio: bool
 
     @property
     def none(self) -> float:
@@ -52,21 +49,21 @@ class Axis:
     @classmethod
     def of(cls, name: str, rows: pd.DataFrame) -> "Axis":
         known = pd.concat([rows.effect, rows.printed, rows.low, rows.high])
-        ratio = name.endswith("over unguided")
+        (ratio,) = set(rows.unit.str.startswith("ratio"))
         known = known[np.isfinite(known) & ((known > 0) if ratio else True)]
         least, most = min(known.min(), float(ratio)), max(known.max(), float(ratio))
         if ratio:
             room = (most / least) ** 0.06
-            return cls(name, least / room, most * room)
+            return cls(name, least / room, most * room, True)
         room = (most - least) * 0.06
-        return cls(name, least - room, most + room)
+        return cls(name, least - room, most + room, False)
 
 
 def unit(row: pd.Series) -> str:
     """What an effect is a difference or a ratio of, as an axis says it."""
     statistic, _, measure = row.unit.partition(" of ")
     for part, name in (("epoch", "epochs"), ("accuracy", "accuracy"), ("iou", "IoU"), ("mse", "MSE")):
-        if part in measure:
+        if part in measure and statistic != "value":
             return f"{name}, guided over unguided" if statistic == "ratio" else f"{name}, guided minus unguided"
     raise ValueError(f"no axis is known for {row.unit!r}")
 

@@ -55,7 +55,9 @@ def _size(test: Test) -> dict[str, Any]:
 
 
 def _unit(test: Contrast) -> str:
-    return "share of signs" if isinstance(test, Signs) else f"{test.statistic} of {test.measure}"
+    if isinstance(test, Signs):
+        return "share of signs"
+    return f"{test.statistic if test.compares else 'value'} of {test.measure}"
 
 
 def span(low: float, high: float, unit: str) -> str:
