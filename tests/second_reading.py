@@ -844,7 +844,7 @@ def averaged(cells: list[dict]) -> pd.DataFrame:
     """Seed by seed over cells; where each has five and they share fewer, in the order of their seeds."""
     frames = [cell["effects"] for cell in cells]
     common = set.intersection(*(set(frame.index) for frame in frames))
-    if len(common) >= 5 or min(map(len, frames)) < 5:
+    if common and (len(common) >= 5 or min(map(len, frames)) < 5):
         frames = [frame.loc[sorted(common)] for frame in frames]
     else:
         shortest = min(map(len, frames))

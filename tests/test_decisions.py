@@ -359,7 +359,18 @@ def test_a_cell_waits_for_all_its_seeds_and_a_claim_on_all_cells_for_all_cells(m
     assert test.decide(Store("nowhere")).status == "holds"
     made_outcomes(AUTOENCODER, late)
     found = test.decide(Store("nowhere"))
-    assert found.status == "undecided" and "still to be run: 6 (" in found.note
+    assert found.status == "undecided" and "still to be run: 6 (" in found.note and found.waits == ("1",)
+    assert "36 of them are complete, and the effect is that of these." in found.note
+    assert "6 of 7 latent dimensions" in found.scope and "7 of 10 seeds" in found.scope
+    one = test_of(claimed={"below": 0}, quantifier="any").decide(Store("nowhere"))
+    assert one.status == "holds" and "the effect is that of the best of these." in one.note and one.waits == ("1",)
+    made_outcomes(AUTOENCODER, table[(table.latent == 20) & table.coefficient.isin([0.0, 0.1]) | (table.seed < 9)])
+    found = test.decide(Store("nowhere"))
+    assert "One of them is complete (d = 20, λ = 0.1), and the effect is that of this one." in found.note
+    assert "1 of 7 latent dimensions" in found.scope
+    made_outcomes(AUTOENCODER, table[table.seed < 9])
+    assert "None of them is complete" in test.decide(Store("nowhere")).note
+    made_outcomes(AUTOENCODER, late)
     assert test_of(claimed={"below": 0}, quantifier=0.5).decide(Store("nowhere")).status == "holds"
     assert test_of(claimed={"above": 0}).decide(Store("nowhere")).status == "fails"
 
@@ -765,7 +776,7 @@ def test_two_kinds_of_guidance_are_compared_with_each_other(made_outcomes, plann
     live["best_test_mse"] *= factor
     made_outcomes(AUTOENCODER, pd.concat([log, live], ignore_index=True))
     found = test.decide(Store("nowhere"))
-    assert found.status == verdict and found.effect == pytest.approx(factor)
+    assert found.status == verdict == found.over_paper and found.effect == pytest.approx(factor)
     made_outcomes(AUTOENCODER, pd.concat([log, live[live.seed > 3]], ignore_index=True))
     assert test.decide(Store("nowhere")).status == "undecided"
 
@@ -1012,6 +1023,7 @@ def test_of_runs_that_are_made_nothing_is_said_to_be_owed(made_outcomes, planned
 @pytest.mark.parametrize(
     ("late", "claimed", "longer"),
     [
+        ("guided and base", {"above": 0.999}, True),  # nothing is known of either side
         ("guided", {"above": 0.999}, False),  # a lower bound that lies where the claim does: more seeds may show it
         ("guided", {"below": 2}, True),
         ("base", {"above": 0.5}, True),
@@ -1025,8 +1037,9 @@ def test_longer_runs_are_asked_for_only_where_more_seeds_could_say_nothing(
     table = stops(50, 50, (late,))
     kept = table[table.coefficient.isin([0.0, 0.1])].copy()
     kept["stopping_epoch"] = np.where(kept.coefficient > 0, 40 + 3 * (kept.seed % 4), 45)
-    kept.loc[kept.coefficient > 0, "stopping_epoch"] += 1 if late == "guided" else -1
-    kept["censored"] = (kept.coefficient > 0) & (kept.seed == 3) if late == "guided" else (kept.coefficient == 0)
+    kept.loc[kept.coefficient > 0, "stopping_epoch"] += 1 if "guided" in late else -1
+    guided = kept.coefficient > 0
+    kept["censored"] = guided & (kept.seed == 3) & ("guided" in late) | ~guided & ("base" in late)
     made_outcomes(AUTOENCODER, kept)
     test = test_of(measure="stopping_epoch", statistic="ratio", claimed=claimed, margin=0.05)
     found = test.decide(Store("nowhere"))
@@ -1039,7 +1052,8 @@ def test_networks_with_too_few_common_seeds_are_joined_in_order():
 
     for other, joined_by in ((range(0, 5), 5), (range(1, 6), 5), (range(3, 9), 6), (range(5, 15), 10)):
         assert len(pooled({}, [cell(range(5, 15), 1.0), cell(other, 2.0)]).values) == joined_by, other
-    # While one of them is incomplete its seeds are its own.
+    # While one of them is incomplete its seeds are its own; without a common one there is an order still.
+    assert len(pooled({}, [cell(range(2), 1.0), cell(range(8, 10), 2.0)]).values) == 2
     assert len(pooled({}, [cell(range(5, 15), 1.0), cell(range(8, 10), 2.0)]).values) == 2
 
 
@@ -1050,7 +1064,7 @@ def test_networks_with_too_few_common_seeds_are_joined_in_order():
         ({"kind": "step", "step": [1e-3, 1e-2], "statistic": "ratio", "claimed": {"above": 0.5}}, "compares no two"),
         ({"kind": "spread", "claimed": {"above": 0.1}}, "below which width"),
         ({"kind": "signs", "paper_measure": "mse", "claimed": {"below": 0.9}}, "above which share"),
-        ({"kind": "trend", "over": "widht", "claimed": {"above": 0}}, "no field of autoencoder 'widht'"),
+        ({"kind": "trend", "over": "widht", "claimed": {"above": 0}}, "over must be one of by, latent, got 'widht'"),
         ({"kind": "versus", "field": "form", "values": ["live", "lgo"], "by": ["form"], "claimed": {"above": 0}},
          "no run has form"),
     ],

@@ -125,7 +125,7 @@ def progress(store: Store, pending: Store | None = None) -> pd.DataFrame:
     A network that serves several runs stands in each of them.
     """
     pending = pending or Store(ROOT / "results-pending")
-    taken = {run.experiment: shares(run.of, store) for run in runs().values()}
+    taken = {name: shares(experiment_of(name), store) for name in {run.experiment for run in runs().values()}}
     rows = []
     for run in runs().values():
         networks, made = _networks(run), run.rows(taken[run.experiment])

@@ -97,7 +97,7 @@ def _parts(rows: pd.DataFrame) -> list[tuple[str, list[Any]]]:
 PROMISES = {
     "fewer epochs": "ae-fewer-epochs",
     "fewer dimensions": "rich-representations",
-    "higher accuracy of small classifiers": "better-generalisation",
+    "higher accuracy": "better-generalisation",
 }
 
 
@@ -121,7 +121,7 @@ def promises(rows: pd.DataFrame) -> HTML:
 
 
 def headlines(rows: pd.DataFrame) -> HTML:
-    """The promises, each with its effect, what it waits for while it is open, and the first objection to it."""
+    """The promises, each with its effect, what it waits for, and the first objection to it."""
     return filled("headlines.html", rows=_promised(rows), open=OPEN)
 
 

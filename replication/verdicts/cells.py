@@ -131,7 +131,7 @@ def pooled(key: Mapping[str, Any], cells: Sequence[Cell]) -> Cell:
     others, and so on.
     """
     common = sorted(set.intersection(*(set(cell.values.index) for cell in cells)))
-    if len(common) >= LEAST_SEEDS or min(len(cell.values) for cell in cells) < LEAST_SEEDS:
+    if common and (len(common) >= LEAST_SEEDS or min(len(cell.values) for cell in cells) < LEAST_SEEDS):
         values, rounding = ([getattr(cell, name).loc[common] for cell in cells] for name in ("values", "rounding"))
     else:
         length = min(len(cell.values) for cell in cells)

@@ -156,9 +156,13 @@ class Contrast(Test):
         rows = table[inside] if any(inside) else table
         kept = pd.Series(False, rows.index)
         for cell in [cell for cell in cells if not cell.open] or cells:
-            known = {name: value for name, value in cell.key.items() if name in rows}
+            known = {name: value for name, value in self.common(cell).items() if name in rows}
             kept |= (rows[list(known)] == pd.Series(known, dtype=object)).all(axis=1)
         return scope(self.of, rows[kept] if kept.any() else rows, self.by, self.where)
+
+    def common(self, cell: Cell) -> dict[str, Any]:
+        """What all networks of a cell have in common, those that its guided ones are compared with left out."""
+        return dict(cell.key)
 
     def keyed(self, key: Key) -> dict[str, Any]:
         return dict(zip((*self.by, self.of.treatment), key, strict=True))
@@ -223,7 +227,7 @@ class Contrast(Test):
 
     @property
     def judged(self) -> int:
-        """How many cells are decided on, before pooling."""
+        """How many of the paper's cells the plan covers."""
         return len(self.asked())
 
     @property
@@ -267,6 +271,11 @@ class Contrast(Test):
         return Region(self.scaled(self.claimed.above), self.scaled(self.claimed.below), 0.0, margin)
 
     @property
+    def of_change(self) -> bool:
+        """Whether the claim is that something lies above, or below, no effect at all."""
+        return 0.0 in (bound for bound, _ in self.region.supporting)
+
+    @property
     def coarse(self) -> bool:
         """A margin that the printed effect itself lies within refutes nothing: the claim fails by a contrary effect."""
         return self.printed is not None and abs(self.scaled(self.printed)) <= self.scaled_margin
@@ -306,7 +315,7 @@ class Contrast(Test):
             if len(cells) > 1
             else f"{len(ready[0].values) if ready else 0} seeds."
         ]
-        if ready and len(cells) > 1 and (of_which := self._of_which(cells, ready)):
+        if len(cells) > 1 and (of_which := self._of_which(cells, ready)):
             notes.append(of_which)
         if bounds := sum(cell.only_below or cell.only_above for cell in cells):
             notes.append(f"Runs that had not stopped at the horizon leave only a bound in {bounds}.")
@@ -319,10 +328,12 @@ class Contrast(Test):
         return notes
 
     def _of_which(self, cells: Sequence[Cell], ready: Sequence[Cell]) -> str:
-        """Which of the cells the effect is one of, where it is not the mean of all."""
+        """Which of the cells the effect is one of, where it is not the mean of all; one with a diverged run is not."""
         best = self.quantifier == "any"
         if len(ready) == len(cells):
             return "The effect is that of the best of them." if best else ""
+        if not ready:
+            return "None of them is complete, and the effect is that of what is there."
         if len(ready) == 1:
             return f"One of them is complete ({named(ready[0])}), and the effect is that of this one."
         return f"{len(ready)} of them are complete, and the effect is that of {'the best of ' * best}these."
@@ -368,9 +379,9 @@ class Contrast(Test):
 
     def _tells(self, found: Effect) -> bool:
         """Whether more seeds could show something: of bounds, only if they lie where the effect then lies, too."""
-        if np.isfinite(found.high - found.low):
-            return True
-        open_above = not np.isfinite(found.high)
+        open_below, open_above = not np.isfinite(found.low), not np.isfinite(found.high)
+        if open_below == open_above:
+            return not open_below
 
         def beyond(bound: float, side: Side) -> bool:
             return (side == "above") == open_above and (found.mean > bound) == open_above

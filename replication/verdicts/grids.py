@@ -135,7 +135,9 @@ class Signs(Contrast):
             if not (self.sign(cell) or cell.open or cell.diverged or cell.only_below or cell.only_above)
         ]  # fmt: skip
         if not unsure:
-            return f"Pairs that diverged: {lost}." if (lost := sum(cell.diverged for cell in cells)) else LONGER
+            lost = sum(cell.diverged for cell in cells if cell.key["row"] < cell.key["column"])
+            bounds = any(cell.only_below or cell.only_above for cell in cells)
+            return " ".join([f"Pairs that diverged: {lost}."] * bool(lost) + [LONGER] * (bounds or not lost))
         return f"If differences are what they seem, {would_do(max(map(self._seeds_to_tell, unsure)))}."
 
     def _seeds_to_tell(self, cell: Cell) -> float:

@@ -11,7 +11,6 @@ from replication.verdicts.cells import Cell
 from replication.verdicts.contrast import Asked, Contrast
 from replication.verdicts.paired import chosen
 from replication.verdicts.reanalysis import CHECKS, Decision
-from replication.verdicts.records import check_names
 
 
 class Trend(Contrast):
@@ -24,7 +23,8 @@ class Trend(Contrast):
 
     @model_validator(mode="after")
     def _along_a_field(self) -> Self:
-        check_names(self.experiment, columns=[self.over])
+        if self.over not in self.by:
+            raise ValueError(f"over must be one of by, {', '.join(self.by)}, got {self.over!r}")
         return self
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:

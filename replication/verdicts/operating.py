@@ -61,8 +61,8 @@ def inputs(test: Contrast, store: Store) -> Inputs | None:
     planned = test.grouped(test.cells(test.asked(), ours))
     seen = {str(dict(cell.key)): cell for cell in test.grouped(test.cells(test.seen(before), before))}
     chosen = [cell if len(cell.values) >= LEAST_SEEDS else seen.get(str(dict(cell.key)), cell) for cell in planned]
-    # Levels that had all come to one horizon are bounds, whose spread is not theirs.
-    bounded = [isinstance(test, Level) and cell.only_above for cell in chosen]
+    # Where runs of either kind had come to the horizon, values are cut off there, and their spread is not theirs.
+    bounded = [cell.only_above and (isinstance(test, Level) or cell.only_below) for cell in chosen]
     told = [len(cell.values) > 1 and not bound for cell, bound in zip(chosen, bounded, strict=True)]
     known = [cell for cell, tells in zip(chosen, told, strict=True) if tells]
     if not known:

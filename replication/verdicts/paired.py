@@ -65,13 +65,23 @@ class Versus(Contrast):
             raise ValueError(f"field must be one of by, {', '.join(self.by)}, got {self.field!r}")
         planned = {self.keyed(key)[self.field] for key in self.asked()}
         if unplanned := set(self.values) - planned:
-            raise ValueError(f"no run has {self.field} {min(unplanned)!r}; planned: {', '.join(sorted(planned))}")
+            raise ValueError(
+                f"no run has {self.field} {min(unplanned, key=str)!r}; planned: {', '.join(sorted(map(str, planned)))}"
+            )
         return self
 
     @property
     def judged(self) -> int:
         """Two kinds make one cell."""
         return sum(self.keyed(key)[self.field] == self.values[0] for key in self.asked())
+
+    @property
+    def paper_cells(self) -> int:
+        """Those of the plan, unless `paper` says how many pairs of kinds the sentence is about."""
+        return self.judged
+
+    def common(self, cell: Cell) -> dict[str, Any]:
+        return {name: value for name, value in cell.key.items() if name != self.field}
 
     def cells(self, asked: Asked, table: pd.DataFrame) -> list[Cell]:
         first, second = self.values

@@ -42,7 +42,7 @@ class Verdict:
         over_paper: over all of the paper's cells, if it stands however those that were not run come out.
         explored: the effect is that of seeds that had been seen when the test was written; none of the plan is there.
         beside: other readings of the same sentence.
-        waits: the runs of `plan.yml` that have to be made before it can be decided.
+        waits: the runs of `plan.yml` that cells which are still open wait for.
     """
 
     status: Status
