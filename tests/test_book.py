@@ -114,7 +114,7 @@ def test_a_page_rests_on_the_modules_that_it_imports_and_on_no_comment(executed,
         assert with_edit("replication.experiments.cnn.tables", "# a remark\n") == set()
         assert with_edit("replication.cli", "spare = 1\n") == set()
         assert with_edit("replication.experiments.cnn.tables", "spare = 1\n") == {"classifiers"}
-        assert with_edit("replication.experiments.pace", "spare = 1\n") == {"performance"}
+        assert with_edit("replication.experiments.pace", "spare = 1\n") == {"evidence", "performance", "report"}
     monkeypatch.undo()
 
 

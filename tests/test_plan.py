@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from replication.experiments.experiment import Experiment
-from replication.experiments.owed import Run, owed, progress, runs, unfinished
+from replication.experiments.owed import Run, owed, runs, unfinished
+from replication.experiments.progress import progress
 from replication.experiments.registry import EXPERIMENTS, store_for
 from replication.pages.verdicts import waiting
 from replication.sweep.store import Store

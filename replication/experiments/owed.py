@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from replication import ROOT, reads
 from replication.experiments.experiment import Experiment, Plan
-from replication.experiments.pace import hours, shares
 from replication.experiments.registry import experiment_of
 from replication.sweep.store import Store
 
@@ -119,29 +118,12 @@ def _parsed(name: str, text: str) -> dict[str, Run]:
     return {run.run: run for run in found}
 
 
-def progress(store: Store, pending: Store | None = None) -> pd.DataFrame:
-    """Every run with what it was expected to take, how much of it is there, what that took, and the claims it serves.
-
-    A network that serves several runs stands in each of them.
-    """
-    pending = pending or Store(ROOT / "results-pending")
-    taken = {name: shares(experiment_of(name), store) for name in {run.experiment for run in runs().values()}}
-    rows = []
-    for run in runs().values():
-        networks, made = _networks(run), run.rows(taken[run.experiment])
-        named = {"run": run.run, "experiment": run.experiment, "claims": len({read.claim for read in run.reads})}
-        done, waiting = len(networks & _names(run, made)), len(networks & _named(run, pending))
-        counts = {"networks": len(networks), "in results": done, "pending": waiting}
-        rows.append(named | counts | {"core-hours expected": run.core_hours} | hours(made))
-    return pd.DataFrame(rows)
-
-
 def unfinished(numbers: Sequence[str], store: Store) -> tuple[str, ...]:
     """Those of some runs of which not every network is there."""
-    return tuple(number for number in numbers if _networks(owed(number)) - _named(owed(number), store))
+    return tuple(number for number in numbers if networks(owed(number)) - there(owed(number), store))
 
 
-def _networks(run: Run) -> set[Key]:
+def networks(run: Run) -> set[Key]:
     """A run's networks by data, seed and configuration, whatever their horizon."""
     return {network for plan in run.plans() for network in _of_part(run, plan)}
 
@@ -154,13 +136,13 @@ def _of_part(run: Run, plan: Plan) -> Iterator[Key]:
         yield plan.data, seed, *(stored[name] for name in run.of.fields if name != "horizon")
 
 
-def _named(run: Run, store: Store) -> set[Key]:
+def there(run: Run, store: Store) -> set[Key]:
     """The networks of a run that are there."""
-    return _names(run, run.rows(run.of.table(store)))
+    return named(run, run.rows(run.of.table(store)))
 
 
-def _names(run: Run, rows: pd.DataFrame) -> set[Key]:
-    """Networks named as `_networks` names them."""
+def named(run: Run, rows: pd.DataFrame) -> set[Key]:
+    """Networks named as `networks` names them."""
     fields = [name for name in run.of.fields if name != "horizon"]
     return set(rows[["data", "seed", *fields]].itertuples(index=False, name=None))
 
