@@ -368,6 +368,8 @@ def test_a_cell_waits_for_all_its_seeds_and_a_claim_on_all_cells_for_all_cells(m
     found = test.decide(Store("nowhere"))
     assert "One of them is complete (d = 20, λ = 0.1), and the effect is that of this one." in found.note
     assert "1 of 7 latent dimensions" in found.scope
+    made_outcomes(AUTOENCODER, table[(table.latent == 20) | (table.seed < 9)])
+    assert "6 of them are complete (d = 20), and the effect" in test.decide(Store("nowhere")).note
     made_outcomes(AUTOENCODER, table[table.seed < 9])
     assert "None of them is complete" in test.decide(Store("nowhere")).note
     made_outcomes(AUTOENCODER, late)

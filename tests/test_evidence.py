@@ -239,7 +239,10 @@ def test_runs_that_open_claims_wait_for_stand_with_their_command():
         }
     )
     found = not_run(rows, made).set_index("run")
-    assert found["open claims"].to_dict() == {"5": 2, "12, cnn": 1} and found.left.to_dict() == {"5": 7, "12, cnn": 10}
+    assert found["open claims"].to_dict() == {"5": 2, "12, cnn": 1} and found["to be made"].to_dict() == {
+        "5": 7,
+        "12, cnn": 10,
+    }
     assert found.command["12, cnn"] == 'entropy-book sweep --planned "12, cnn"'
 
 

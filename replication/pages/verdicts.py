@@ -139,8 +139,10 @@ def not_run(rows: pd.DataFrame, progress: pd.DataFrame) -> pd.DataFrame:
     claims = (
         rows[rows.verdict.isin(OPEN)].explode("waits").waits.value_counts().rename_axis("run").rename("open claims")
     )
-    left = progress.assign(left=progress.networks - progress["in results"])
-    found = left[["run", "experiment", "networks", "left", "core-hours expected"]].merge(claims.reset_index(), on="run")
+    left = progress.assign(**{"to be made": progress.networks - progress["in results"]})
+    found = left[["run", "experiment", "networks", "to be made", "core-hours expected"]].merge(
+        claims.reset_index(), on="run"
+    )
     found["command"] = [
         f'entropy-book sweep --planned "{run}"' if " " in run else f"entropy-book sweep --planned {run}"
         for run in found.run

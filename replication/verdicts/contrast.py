@@ -310,7 +310,7 @@ class Contrast(Test):
             int((p <= ALPHA).sum()) for p in (arrays.supported(self.region), arrays.refuted(self.region))
         )
         notes = [
-            f"Of {len(cells)} {combinations(cells)} {supported or 'none'} {'is' if supported < 2 else 'are'} shown "
+            f"Of {len(cells)} {combinations(cells)}, {supported or 'none'} {'is' if supported < 2 else 'are'} shown "
             f"to agree with the claim and {refuted or 'none'} to disagree, each at 0.05."
             if len(cells) > 1
             else f"{len(ready[0].values) if ready else 0} seeds."
@@ -336,7 +336,9 @@ class Contrast(Test):
             return "None of them is complete, and the effect is that of what is there."
         if len(ready) == 1:
             return f"One of them is complete ({named(ready[0])}), and the effect is that of this one."
-        return f"{len(ready)} of them are complete, and the effect is that of {'the best of ' * best}these."
+        alike = named(ready[0], [name for name in ready[0].key if _one(ready, name) and not _one(cells, name)])
+        which = f" ({alike})" if alike else ""
+        return f"{len(ready)} of them are complete{which}, and the effect is that of {'the best of ' * best}these."
 
     def _unsure(self, cells: Sequence[Cell], arrays: Effects) -> list[Effect]:
         """The intervals of the cells that are shown neither to agree nor to disagree."""
@@ -442,10 +444,15 @@ _FIELDS = {
 }
 
 
-def named(cell: Cell) -> str:
-    """A cell by what its fields are."""
-    values = cell.key.items()
-    return ", ".join(f"{_SYMBOLS[name]} = {value}" if name in _SYMBOLS else str(value) for name, value in values)
+def named(cell: Cell, fields: Sequence[str] | None = None) -> str:
+    """A cell by what its fields are, or some of them."""
+    values = {name: value for name, value in cell.key.items() if fields is None or name in fields}
+    return ", ".join(f"{_SYMBOLS[name]} = {v}" if name in _SYMBOLS else str(v) for name, v in values.items())
+
+
+def _one(cells: Sequence[Cell], field: str) -> bool:
+    """Whether all cells have one value of a field."""
+    return len({cell.key[field] for cell in cells}) == 1
 
 
 def combinations(cells: Sequence[Cell]) -> str:
