@@ -198,10 +198,11 @@ class Contrast(Test):
         found = self.size(ready or [cell for cell in cells if len(cell.values)])
         margin = self.scaled_margin
         size = "" if self.printed is None or not ready else label(found, self.scaled(self.printed), margin)
-        note = " ".join(self._notes(status, cells, ready, store))
+        waits = self._waits(cells, store)
+        note = " ".join(self._notes(status, cells, ready, waits))
         return Verdict(
             status, note, self.shown(found.mean), (self.shown(found.low), self.shown(found.high)),
-            self.covered(ours, cells), size, self.over_paper(cells), waits=self._waits(cells, store),
+            self.covered(ours, cells), size, self.over_paper(cells), waits=waits,
         )  # fmt: skip
 
     def status(self, found: Effects, cells: Sequence[Cell], extra: int = 0) -> Any:
@@ -304,7 +305,7 @@ class Contrast(Test):
             chosen, level = pooled({}, cells), 0.95
         return interval(chosen, level)
 
-    def _notes(self, status: str, cells: Sequence[Cell], ready: Sequence[Cell], store: Store) -> list[str]:
+    def _notes(self, status: str, cells: Sequence[Cell], ready: Sequence[Cell], waits: Sequence[str]) -> list[str]:
         arrays = effects(cells)
         supported, refuted = (
             int((p <= ALPHA).sum()) for p in (arrays.supported(self.region), arrays.refuted(self.region))
@@ -321,7 +322,7 @@ class Contrast(Test):
             notes.append(f"Runs that had not stopped at the horizon leave only a bound in {bounds}.")
         if diverged := sum(cell.diverged for cell in cells):
             notes.append(f"Pairs that diverged: {diverged}.")
-        if waiting := self._waiting(cells, store):
+        if waiting := self._waiting(cells, waits):
             notes.append(waiting)
         elif status == "undecided" and (unsure := self._unsure(cells, arrays)):
             notes.append(self._wanted(unsure))
@@ -345,11 +346,11 @@ class Contrast(Test):
         shown = np.minimum(arrays.supported(self.region), arrays.refuted(self.region)) <= ALPHA
         return [interval(cell) for cell, known in zip(cells, shown | arrays.silent, strict=True) if not known]
 
-    def _waiting(self, cells: Sequence[Cell], store: Store) -> str:
+    def _waiting(self, cells: Sequence[Cell], waits: Sequence[str]) -> str:
         missing = sum(cell.missing for cell in cells)
         if not missing:
             return ""
-        if waits := self._waits(cells, store):
+        if waits:
             return f"Comparisons that are planned and still to be run: {missing} ({named_runs(waits)})."
         return f"The runs are made and leave {missing} comparisons without a number."
 
@@ -402,7 +403,8 @@ class Contrast(Test):
     def _explored(self, before: pd.DataFrame, planned: Sequence[Cell], store: Store) -> Verdict:
         """No planned run is there yet: what earlier seeds say, which decides nothing."""
         cells = [cell for cell in self.grouped(self.cells(self.seen(before), before)) if len(cell.values)]
-        waiting, waits = self._waiting(planned, store), self._waits(planned, store)
+        waits = self._waits(planned, store)
+        waiting = self._waiting(planned, waits)
         if not cells:
             return replace(not_tested(self.experiment, self.data), note=waiting, waits=waits)
         found = self.size(cells)
@@ -457,7 +459,7 @@ def _one(cells: Sequence[Cell], field: str) -> bool:
 
 def combinations(cells: Sequence[Cell]) -> str:
     """What several cells are, in words."""
-    varied = [name for name in cells[0].key if name in _FIELDS and len({cell.key.get(name) for cell in cells}) > 1]
+    varied = [name for name in cells[0].key if name in _FIELDS and not _one(cells, name)]
     if not varied:
         return "readings"
     if len(varied) == 1:

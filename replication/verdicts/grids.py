@@ -10,7 +10,6 @@ from pydantic import model_validator
 from scipy import stats
 
 from replication import paper
-from replication.experiments.owed import unfinished
 from replication.sweep.store import Store
 from replication.verdicts.cells import Cell, paired
 from replication.verdicts.contrast import LONGER, Asked, Contrast, named_runs, would_do
@@ -60,8 +59,8 @@ class Signs(Contrast):
         asked, (ours, _) = self.asked(), self.tables(store)
         caption, _ = paper.sign_grid(self.data, self.paper_measure)
         cells = self.cells(asked, ours)
+        waits = self._waits(cells, store)
         if all(cell.open for cell in cells):
-            waits = unfinished(self.runs, store)
             note = (
                 f"Still to be run: {named_runs(waits)}." if waits else "The runs are made and leave no pair complete."
             )
@@ -79,7 +78,7 @@ class Signs(Contrast):
             both, signs = known.sum(), signs.loc[known.index].sum()
             kinds = {"signs": signs, "blanks": both - signs}
             note += f" {' and '.join(f'{of.agree} of the {of.cells} {kind}' for kind, of in kinds.items())} agree."
-        status, waits = self.judge(table), self._waits(cells, store)
+        status = self.judge(table)
         if waiting := ", ".join(str(d) for d in sorted({cell.key["latent"] for cell in cells if cell.missing})):
             note += (
                 f" Still to be run: d = {waiting} ({named_runs(waits)})." if waits else f" Incomplete: d = {waiting}."
